@@ -1,0 +1,1 @@
+"""Motion: atlas and codec, video UNet, head pose, sampling over audio of any length."""
