@@ -1,0 +1,14 @@
+"""Decoder: one photograph, face displacements and head pose -> frames."""
+
+from mooe.decoder.compensation import AppearanceCompensation, MotionCompensation, RenderMaps
+from mooe.decoder.decoder import PortraitDecoder
+from mooe.decoder.portrait import SourcePortrait, encode_portrait
+
+__all__ = [
+    "AppearanceCompensation",
+    "MotionCompensation",
+    "PortraitDecoder",
+    "RenderMaps",
+    "SourcePortrait",
+    "encode_portrait",
+]

@@ -1,0 +1,183 @@
+"""The eyeballs under the lids: they move with the head and the gaze, and the lids slide over them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import cv2
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from mooe.decoder.mesh import pose_points
+from mooe.decoder.tone import polygon_mask
+from mooe.face.alignment import HeadAlignment
+from mooe.face.regions import LEFT_EYE, LEFT_IRIS, RIGHT_EYE, RIGHT_IRIS
+
+Float = NDArray[np.float32]
+EYES = ((RIGHT_EYE, RIGHT_IRIS), (LEFT_EYE, LEFT_IRIS))
+_LID_SHADE = 0.30  # how dark the eyeball gets right under a lid that has come down
+_SHADE_REACH = 0.045  # head-frame units
+
+
+@numba.njit(cache=True, fastmath=True, nogil=True)  # type: ignore[untyped-decorator]
+def _profile(u, knots_u, knots_v):  # type: ignore[no-untyped-def]
+    n = knots_u.shape[0]
+    if u <= knots_u[0]:
+        return knots_v[0]
+    for i in range(1, n):
+        if u <= knots_u[i]:
+            t = (u - knots_u[i - 1]) / max(knots_u[i] - knots_u[i - 1], 1e-6)
+            return knots_v[i - 1] + t * (knots_v[i] - knots_v[i - 1])
+    return knots_v[n - 1]
+
+
+@numba.njit(cache=True, fastmath=True, nogil=True)  # type: ignore[untyped-decorator]
+def _eye_kernel(x_min, y_min, inverse, forward, photo, driven, iris, radius, gaze, reach, shade, out, light):  # type: ignore[no-untyped-def]
+    """Source coordinates of an eyeball's pixels. ``photo`` and ``driven`` hold lid profiles [4, n]: u and v of the
+    upper, u and v of the lower lid, in the eye's own axes of the photograph (u along the corners, v down)."""
+    height, width = light.shape
+    moved = math.sqrt(gaze[0] ** 2 + gaze[1] ** 2)
+    for y in range(height):
+        for x in range(width):
+            px, py = x + x_min, y + y_min
+            u = inverse[0, 0] * px + inverse[0, 1] * py + inverse[0, 2]
+            v = inverse[1, 0] * px + inverse[1, 1] * py + inverse[1, 2]
+            top, low = _profile(u, photo[0], photo[1]), _profile(u, photo[2], photo[3])
+            top_now, low_now = _profile(u, driven[0], driven[1]), _profile(u, driven[2], driven[3])
+            middle = (top + low) / 2
+            half = max((low - top) / 2, 0.5)
+            # an eye opened wider than photographed: what lies near the lids stretches to fill
+            if v < middle and top_now < top:
+                v = middle + (v - middle) * half / (middle - top_now)
+            elif v > middle and low_now > low:
+                v = middle + (v - middle) * half / (low_now - middle)
+            if moved > 0.01:
+                distance = math.sqrt((u - iris[0] - gaze[0]) ** 2 + (v - iris[1] - gaze[1]) ** 2)
+                t = (distance - radius * 1.05) / (radius * 1.3)
+                t = min(max(t, 0.0), 1.0)
+                weight = 1.0 - t * t * (3.0 - 2.0 * t)
+                u -= gaze[0] * weight
+                v -= gaze[1] * weight
+                slack = min(0.25 * moved, 0.35 * half)
+                top, low = _profile(u, photo[0], photo[1]), _profile(u, photo[2], photo[3])
+                v = min(max(v, top + slack), max(low - slack, top + slack))
+            out[y, x, 0] = forward[0, 0] * u + forward[0, 1] * v + forward[0, 2]
+            out[y, x, 1] = forward[1, 0] * u + forward[1, 1] * v + forward[1, 2]
+            # the shade of the upper lid comes down with it
+            down = max(top_now - top, 0.0)
+            near = math.exp(-max(v - top_now, 0.0) / reach)
+            light[y, x] = 1.0 - shade * near * min(down / (2.0 * reach), 1.0)
+
+
+@dataclass(frozen=True)
+class _Axes:
+    """An eye's own axes in the photograph and its lids in them (crop pixels)."""
+
+    frame: Float  # [3, 3]: own (u, v, 1) -> crop pixel
+    depth_points: Float  # [3, 3] head-frame points of origin, unit u, unit v
+    profile: Float
+    iris: Float
+    radius: float
+
+
+def _lid_profile(points: Float, inverse: Float) -> Float:
+    local = points @ inverse[:2, :2].T + inverse[:2, 2]
+    upper = local[[0, 15, 14, 13, 12, 11, 10, 9, 8]]
+    lower = local[:9]
+    if upper[0, 0] > upper[-1, 0]:
+        upper, lower = upper[::-1], lower[::-1]
+    return np.ascontiguousarray(
+        [
+            np.maximum.accumulate(upper[:, 0]),
+            upper[:, 1],
+            np.maximum.accumulate(lower[:, 0]),
+            np.maximum(lower[:, 1], upper[:, 1]),
+        ],
+        np.float32,
+    )
+
+
+class EyeLayer:
+    """Both eyeballs of one portrait.
+
+    Args:
+        landmarks: crop landmarks ``[478, 3]`` (pixels).
+        alignment: of the photograph in the crop.
+    """
+
+    def __init__(self, landmarks: Float, alignment: HeadAlignment) -> None:
+        self.alignment = alignment
+        self._axes = [self._measure(landmarks, ring, iris) for ring, iris in EYES]
+
+    def _measure(self, landmarks: Float, ring: tuple[int, ...], iris: tuple[int, ...]) -> _Axes:
+        a, b = landmarks[ring[0]], landmarks[ring[8]]
+        if a[0] > b[0]:
+            a, b = b, a
+        origin = (a + b) / 2
+        along = (b - a)[:2] / max(float(np.linalg.norm((b - a)[:2])), 1e-6)
+        frame = np.eye(3, dtype=np.float32)
+        frame[:2, 0], frame[:2, 1], frame[:2, 2] = along, (-along[1], along[0]), origin[:2]
+        inverse = np.linalg.inv(frame)
+        corners = np.repeat(origin[None], 3, 0)
+        corners[1:, :2] += frame[:2, :2].T
+        centre = landmarks[list(iris)][:, :2]
+        local = centre @ inverse[:2, :2].T + inverse[:2, 2]
+        radius = float(np.linalg.norm(local[1:] - local[0], axis=1).mean())
+        profile = _lid_profile(landmarks[list(ring), :2], inverse)
+        return _Axes(frame, self.alignment.to_head(corners), profile, local[0], radius)
+
+    def render(
+        self,
+        photo: NDArray[np.uint8],
+        target: Float,
+        displacement: Float,
+        rotation: Float,
+        translation: Float,
+        factor: float,
+    ) -> list[tuple[slice, slice, Float, Float]]:
+        """Draw the open part of each eye.
+
+        Args:
+            photo: the crop at ``factor`` times its frame size, uint8 ``[h, w, 3]``.
+            target: driven face points in frame pixels ``[V, 2]``.
+            displacement: float32 ``[478, 3]``, head frame, for the gaze.
+            rotation, translation: head pose.
+            factor: canvas pixels per frame pixel.
+
+        Returns:
+            For each eye that is open: rows, columns, colours float32 ``[h, w, 3]`` and coverage ``[h, w, 1]``.
+        """
+        layers = []
+        for axes, (ring, iris) in zip(self._axes, EYES, strict=True):
+            lids = target[list(ring)]
+            low = np.floor((lids.min(0) - 1) * factor).astype(int) - 1
+            high = np.ceil((lids.max(0) + 1) * factor).astype(int) + 2
+            low = np.maximum(low, 0)
+            high = np.minimum(high, (photo.shape[1], photo.shape[0]))
+            if (high - low).min() < 2:
+                continue
+            shape = (int(high[1] - low[1]), int(high[0] - low[0]))
+            mask = polygon_mask(lids * factor - 0.5 - low, shape)
+            if mask.max() < 8:
+                continue
+            moved = self.alignment.to_image(pose_points(axes.depth_points, rotation, translation))[:, :2]
+            posed = np.eye(3, dtype=np.float32)
+            posed[:2, 0], posed[:2, 1], posed[:2, 2] = moved[1] - moved[0], moved[2] - moved[0], moved[0]
+            inverse = np.linalg.inv(posed).astype(np.float32)
+            shift = self.alignment.scale * (self.alignment.rotation @ displacement[iris[0]])[:2] * (1, -1)
+            gaze = (np.linalg.inv(axes.frame[:2, :2]) @ shift).astype(np.float32)
+            # canvas pixel index -> frame pixel -> own axes, and back
+            to_frame = np.array([[1 / factor, 0, 0.5 / factor], [0, 1 / factor, 0.5 / factor], [0, 0, 1]], np.float32)
+            maps = np.empty((*shape, 2), np.float32)
+            light = np.empty(shape, np.float32)
+            _eye_kernel(
+                float(low[0]), float(low[1]), inverse @ to_frame, np.linalg.inv(to_frame) @ axes.frame,
+                axes.profile, _lid_profile(lids, inverse), axes.iris, axes.radius, gaze,
+                _SHADE_REACH * self.alignment.scale, _LID_SHADE, maps, light,
+            )  # fmt: skip
+            color = cv2.remap(photo, maps, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+            coverage = mask.astype(np.float32)[..., None] / 255
+            layers.append((slice(low[1], high[1]), slice(low[0], high[0]), color * light[..., None], coverage))
+        return layers

@@ -1,0 +1,195 @@
+"""The mesh that carries the photograph: the face, lid margins, and rings around it for hair, ears, neck, background."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mooe.face.alignment import HeadAlignment
+from mooe.face.regions import FACE_OVAL, LEFT_EYE, LIP_PAIRS, LIPS_INNER, RIGHT_EYE
+from mooe.face.topology import face_triangles
+
+Float = NDArray[np.float32]
+FACE_POINTS = 468
+OUTSIDE, FACE, MOUTH, EYE, LID = range(5)  # values of the region map
+
+# Turning about a point between the ears keeps the skull's outline in place, as a neck does.
+HEAD_PIVOT = np.array([0.0, -0.05, -0.62], np.float32)
+
+_EYES = (RIGHT_EYE, LEFT_EYE)
+_RING_FACTORS = (1.05, 1.12, 1.22, 1.36, 1.55, 1.8, 2.15, 3.2)
+_MARGIN_WIDTH = 0.022  # lashes and liner above and below a lid's edge, head-frame units
+_EXPRESSION_REACH = 0.30
+_CHIN_REACH = 0.50
+_BORDER = 0.14  # share of the crop over which all motion fades at its border
+
+
+@dataclass(frozen=True)
+class Topology:
+    """Triangles shared by all portraits.
+
+    Vertices: 468 face points, 32 lid-margin points (one beside each eye-ring point), then the rings of 36.
+    """
+
+    triangles: NDArray[np.int32]
+    kinds: NDArray[np.uint8]
+    eye_ring: NDArray[np.int64]
+    margin_neighbours: tuple[tuple[int, ...], ...]
+
+
+@lru_cache(maxsize=1)
+def topology() -> Topology:
+    """The fixed triangles of face, lid margins, mouth and eye openings, and rings."""
+    face = face_triangles().copy()
+    eye_ring = np.array(RIGHT_EYE + LEFT_EYE)
+    margin_of = {int(v): FACE_POINTS + i for i, v in enumerate(eye_ring)}
+    neighbours = tuple(
+        tuple(sorted({int(w) for t in face[(face == v).any(1)] for w in t} - set(eye_ring.tolist())))
+        for v in eye_ring
+    )
+    kinds = np.where(np.isin(face, eye_ring).any(1), LID, FACE)
+    for vertex, margin in margin_of.items():
+        face[face == vertex] = margin
+    triangles, codes = [face], [kinds]
+    for ring in _EYES:
+        strip, lens = [], []
+        for i, a in enumerate(ring):
+            b = ring[(i + 1) % len(ring)]
+            strip += [(a, b, margin_of[b]), (a, margin_of[b], margin_of[a])]
+        rows = [(ring[0], ring[0]), *((ring[i], ring[16 - i]) for i in range(1, 8)), (ring[8], ring[8])]
+        for (a, d), (b, c) in zip(rows[:-1], rows[1:], strict=True):
+            lens += [t for t in ((a, b, c), (a, c, d)) if len(set(t)) == 3]
+        triangles += [np.array(strip), np.array(lens)]
+        codes += [np.full(len(strip), LID), np.full(len(lens), EYE)]
+    right, left = LIPS_INNER[0], LIPS_INNER[10]
+    rows = [(right, right), *((int(u), int(v)) for u, v in LIP_PAIRS), (left, left)]
+    lips = [
+        t
+        for (a, d), (b, c) in zip(rows[:-1], rows[1:], strict=True)
+        for t in ((a, b, c), (a, c, d))
+        if len(set(t)) == 3
+    ]
+    triangles.append(np.array(lips))
+    codes.append(np.full(len(lips), MOUTH))
+    first = FACE_POINTS + len(eye_ring)
+    count = len(FACE_OVAL)
+    inner = np.array(FACE_OVAL)
+    for k in range(len(_RING_FACTORS)):
+        outer = first + k * count + np.arange(count)
+        a, b, c, d = inner, np.roll(inner, -1), np.roll(outer, -1), outer
+        ring_triangles = np.concatenate([np.stack([a, b, c], 1), np.stack([a, c, d], 1)])
+        triangles.append(ring_triangles)
+        codes.append(np.full(len(ring_triangles), OUTSIDE))
+        inner = outer
+    return Topology(
+        np.ascontiguousarray(np.concatenate(triangles), np.int32),
+        np.concatenate(codes).astype(np.uint8),
+        eye_ring,
+        neighbours,
+    )
+
+
+def pose_points(points: Float, rotation: Float, translation: Float) -> Float:
+    """Turn head-frame points ``[..., 3]`` about :data:`HEAD_PIVOT` by a matrix ``[3, 3]``, then shift by ``[3]``."""
+    return ((points - HEAD_PIVOT) @ rotation.T + HEAD_PIVOT + translation).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class PortraitMesh:
+    """One portrait's mesh in its head crop.
+
+    Attributes:
+        source: float32 ``[V, 2]``, vertices in the photograph (crop pixels).
+        ring_points: float32 ``[R, 3]``, the rings' vertices in the head frame.
+        mobility: float32 ``[R]``, how much a ring vertex follows the head's pose (0 at the crop's border).
+        spread: float32 ``[R]``, how much it follows the face oval's expression.
+        margin_offset: float32 ``[32, 3]``, from an eye-ring point to its lid-margin point, head frame.
+    """
+
+    source: Float
+    ring_points: Float
+    mobility: Float
+    spread: Float
+    margin_offset: Float
+
+    @classmethod
+    def build(cls, landmarks: Float, alignment: HeadAlignment, size: int) -> PortraitMesh:
+        """From crop landmarks ``[478, 3]`` and their alignment; ``size`` is the crop's side in pixels."""
+        head = alignment.to_head(landmarks)
+        mesh = topology()
+        offset = np.zeros((len(mesh.eye_ring), 3), np.float32)
+        for i, (vertex, near) in enumerate(zip(mesh.eye_ring, mesh.margin_neighbours, strict=True)):
+            if near:
+                away = head[list(near)].mean(0) - head[vertex]
+                length = float(np.linalg.norm(away[:2]))
+                offset[i] = away * min(_MARGIN_WIDTH / max(length, 1e-6), 0.4)
+        margin = alignment.to_image(head[mesh.eye_ring] + offset)[:, :2]
+        rings, mobility, spread = _rings(landmarks, alignment, size)
+        ring_points = alignment.to_head(rings)
+        source = np.concatenate([landmarks[:FACE_POINTS, :2], margin, rings[:, :2]]).astype(np.float32)
+        return cls(source, ring_points, mobility, spread, offset)
+
+    def drive(
+        self, face: Float, expression: Float, alignment: HeadAlignment, rotation: Float, translation: Float
+    ) -> tuple[Float, Float]:
+        """Where all vertices go.
+
+        Args:
+            face: driven points in the head frame before the pose, float32 ``[478, 3]``.
+            expression: what they moved from the photograph, float32 ``[478, 3]``.
+            alignment: of the photograph in the crop.
+            rotation: float32 ``[3, 3]``; translation: float32 ``[3]``, head frame.
+
+        Returns:
+            Crop positions float32 ``[V, 2]`` and depth float32 ``[V]`` (larger is nearer).
+        """
+        mesh = topology()
+        margin = face[mesh.eye_ring] + self.margin_offset
+        skin = np.concatenate([face[:FACE_POINTS], margin])
+        moved = alignment.to_image(pose_points(skin, rotation, translation))
+        still = self.source[len(skin) :]
+        posed = alignment.to_image(pose_points(self.ring_points, rotation, translation))
+        rest = alignment.to_image(self.ring_points)
+        oval = np.tile(expression[list(FACE_OVAL)], (len(self.ring_points) // len(FACE_OVAL), 1))
+        push = alignment.to_image(oval * self.spread[:, None])[:, :2] - alignment.translation[:2]
+        ring = still + self.mobility[:, None] * (posed - rest)[:, :2] + push
+        depth = np.concatenate([-moved[:, 2], -posed[:, 2]])
+        return np.concatenate([moved[:, :2], ring]).astype(np.float32), depth.astype(np.float32)
+
+
+def _smooth(t: Float) -> Float:
+    t = np.clip(t, 0, 1)
+    return (t * t * (3 - 2 * t)).astype(np.float32)
+
+
+def _rings(landmarks: Float, alignment: HeadAlignment, size: int) -> tuple[Float, Float, Float]:
+    """Ring vertices in the crop ``[R, 3]``, their mobility ``[R]`` and spread ``[R]``."""
+    oval = landmarks[list(FACE_OVAL)]
+    centre = oval.mean(0)
+    pivot = alignment.to_image(HEAD_PIVOT)
+    factors = np.array(_RING_FACTORS, np.float32)
+    xy = centre[:2] + factors[:, None, None] * (oval[None, :, :2] - centre[:2])
+    # Behind the outline the skull recedes to the depth of the ears.
+    away = _smooth((factors - 1) / 0.45)[:, None]
+    depth = oval[None, :, 2] * (1 - away) + np.maximum(oval[None, :, 2], pivot[2]) * away
+    points = np.concatenate([xy, depth[..., None]], -1).reshape(-1, 3).astype(np.float32)
+    unit = alignment.scale
+    down = alignment.rotation[:2, 1] * (1, -1) * -1.0
+    down = down / max(float(np.linalg.norm(down)), 1e-6)
+    relative = (points[:, :2] - centre[:2]) / unit
+    below = relative @ down
+    aside = np.abs(relative @ np.array([down[1], -down[0]]))
+    chin = float(((landmarks[152, :2] - centre[:2]) / unit) @ down)
+    # The skull with its hair moves as one; the neck gives way from the chin to the shoulders.
+    radius = np.hypot(aside / 1.25, np.minimum(below, 0) / 1.35)
+    skull = 1 - _smooth((radius - 1.0) / 0.75)
+    neck = 1 - _smooth((below - chin * 0.55) / (chin * 0.45 + 0.75))
+    border = np.minimum(points[:, :2], size - points[:, :2]).min(1) / (_BORDER * size)
+    inside = _smooth(border)
+    distance = np.linalg.norm(points[:, :2] - np.tile(oval[:, :2], (len(factors), 1)), axis=1) / unit
+    reach = np.where(below > 0, _CHIN_REACH, _EXPRESSION_REACH)
+    spread = np.exp(-((distance / reach) ** 2)) * inside
+    return points, (skull * neck * inside).astype(np.float32), spread.astype(np.float32)

@@ -1,0 +1,142 @@
+"""From a person's photograph to the person's neutral face, and from displacements to that person's driven face."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mooe.face.regions import (
+    ARKIT_NAMES,
+    LEFT_LID_PAIRS,
+    LIP_PAIRS,
+    LIPS_INNER,
+    RIGHT_LID_PAIRS,
+)
+from mooe.face.topology import arkit_shapes, canonical_points
+
+Float = NDArray[np.float32]
+UPPER_LIP, LOWER_LIP = (np.array(side) for side in zip(*LIP_PAIRS, strict=True))
+LID_PAIRS = np.array(RIGHT_LID_PAIRS + LEFT_LID_PAIRS)
+
+_REMOVED_GROUPS = ("mouth", "jaw", "cheek")
+_DEAD_ZONE = 0.12  # a resting face reads this much of several shapes
+_REMOVED_SHARE = 0.75  # a warp cannot take away the folds of a smile, so it should not take away all of its shape
+_LIP_REACH = 0.11  # how far closing the lips moves the skin around them, head-frame units
+_LID_REST = 0.07  # share of the canonical eye opening that a full blink of the table leaves
+_LID_SCALE = (0.35, 2.2)
+
+
+def _lip_falloff() -> tuple[Float, Float]:
+    """Weights ``[478, 9]`` that spread a motion of the upper or lower inner-lip points over the skin beside them."""
+    points = canonical_points()
+    middle = (points[UPPER_LIP] + points[LOWER_LIP]) / 2
+    weights = []
+    for members, side in ((UPPER_LIP, 1.0), (LOWER_LIP, -1.0)):
+        distance = np.linalg.norm(points[:, None, :2] - points[members][None, :, :2], axis=-1)
+        nearest = distance.min(1)
+        share = np.exp(-((distance / 0.05) ** 2)) + 1e-12
+        share /= share.sum(1, keepdims=True)
+        line = (share * middle[None, :, 1]).sum(1)
+        on_side = np.clip((points[:, 1] - line) * side / 0.02, 0, 1)
+        on_side[members] = 1.0
+        other = LOWER_LIP if side > 0 else UPPER_LIP
+        on_side[other] = 0.0
+        reach = np.exp(-((np.maximum(nearest - 0.03, 0) / _LIP_REACH) ** 2))
+        reach[[LIPS_INNER[0], LIPS_INNER[10]]] = 0.0
+        exact = np.zeros_like(share)
+        exact[members, np.arange(len(members))] = 1.0
+        share[members] = exact[members]
+        weights.append((share * (on_side * reach)[:, None]).astype(np.float32))
+    return weights[0], weights[1]
+
+
+_UPPER_FALLOFF, _LOWER_FALLOFF = _lip_falloff()
+
+
+def _spread_lips(points: Float, up: Float, down: Float) -> Float:
+    """Move the lips' pairs by ``up`` (upper) and ``down`` (lower) ``[9, 3]`` with the skin around them."""
+    return points + _UPPER_FALLOFF @ up + _LOWER_FALLOFF @ down
+
+
+def neutral_points(points: Float, blendshapes: Mapping[str, float]) -> Float:
+    """The person's neutral face: the photograph's expression around the mouth removed, lips just closed.
+
+    Brows and eyes stay as photographed: a tracker's zero is not a face's rest.
+
+    Args:
+        points: the photograph's landmarks in the head frame, float32 ``[478, 3]``.
+        blendshapes: the photograph's ARKit weights by name.
+
+    Returns:
+        float32 ``[478, 3]`` in the head frame.
+    """
+    weights = np.array(
+        [
+            max(blendshapes.get(name, 0.0) - _DEAD_ZONE, 0.0) * _REMOVED_SHARE / (1 - _DEAD_ZONE)
+            if name.startswith(_REMOVED_GROUPS)
+            else 0.0
+            for name in ARKIT_NAMES
+        ],
+        np.float32,
+    )
+    neutral = points - np.tensordot(weights, arkit_shapes(), 1).astype(np.float32)
+    gap = neutral[UPPER_LIP] - neutral[LOWER_LIP]
+    gap[:, [0, 2]] = 0.0
+    closed = _spread_lips(neutral, -0.45 * gap, 0.55 * gap)
+    return closed.astype(np.float32)
+
+
+class FaceDriver:
+    """Adds displacements to one person's neutral face and keeps lids and lips from crossing.
+
+    Args:
+        neutral: float32 ``[478, 3]``, head frame.
+    """
+
+    def __init__(self, neutral: Float) -> None:
+        self.neutral = neutral
+        canonical = canonical_points()
+        upper, lower = LID_PAIRS.T
+        self._canonical_gap = canonical[upper, 1] - canonical[lower, 1]
+        self._gap = np.maximum(neutral[upper, 1] - neutral[lower, 1], 0.0)
+        self._lid_scale = np.clip(self._gap / self._canonical_gap, *_LID_SCALE).astype(np.float32)
+
+    def __call__(self, displacement: Float) -> Float:
+        """Driven points float32 ``[478, 3]`` for a displacement ``[478, 3]``, both in the head frame."""
+        points = (self.neutral + displacement).astype(np.float32)
+        self._set_lids(points, displacement)
+        return self._part_lips(points)
+
+    def lid_opening(self, displacement: Float) -> Float:
+        """How far each lid pair is open against the photograph (1 as photographed, 0 closed), ``[14]``."""
+        upper, lower = LID_PAIRS.T
+        gap = self._canonical_gap + displacement[upper, 1] - displacement[lower, 1]
+        ratio = gap / self._canonical_gap
+        return np.maximum((ratio - _LID_REST) / (1 - _LID_REST), 0.0)
+
+    def _set_lids(self, points: Float, displacement: Float) -> None:
+        # The lids keep their path but cover this person's own opening, so that weight 1 of a blink shuts exactly.
+        upper, lower = LID_PAIRS.T
+        middle = (self.neutral[upper, 1] + self.neutral[lower, 1]) / 2
+        up = self.neutral[upper, 1] + self._lid_scale * displacement[upper, 1]
+        low = self.neutral[lower, 1] + self._lid_scale * displacement[lower, 1]
+        wanted = self._gap * self.lid_opening(displacement)
+        excess = (up - low) - wanted
+        moved_up, moved_low = np.abs(up - self.neutral[upper, 1]), np.abs(low - self.neutral[lower, 1])
+        share = (moved_up + 1e-4) / (moved_up + moved_low + 2e-4)
+        up, low = up - excess * share, low + excess * (1 - share)
+        crossed = up < low
+        meet = np.where(crossed, (up + low) / 2, middle)
+        points[upper, 1] = np.where(crossed, meet, up)
+        points[lower, 1] = np.where(crossed, meet, low)
+
+    def _part_lips(self, points: Float) -> Float:
+        overlap = np.minimum(points[UPPER_LIP, 1] - points[LOWER_LIP, 1], 0.0)
+        if not overlap.any():
+            return points
+        shift = np.zeros((len(UPPER_LIP), 3), np.float32)
+        shift[:, 1] = overlap
+        parted = _spread_lips(points, -0.5 * shift, 0.5 * shift)
+        return parted.astype(np.float32)

@@ -1,0 +1,114 @@
+"""A photograph made ready for decoding: done once, used for any number of frames and clips."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from mooe.decoder.eyes import EyeLayer
+from mooe.decoder.mesh import PortraitMesh
+from mooe.decoder.mouth import MouthLayer
+from mooe.decoder.neutral import FaceDriver, neutral_points
+from mooe.decoder.tone import PortraitTone
+from mooe.errors import PortraitError
+from mooe.face.alignment import HeadAlignment
+from mooe.face.crop import PortraitCrop
+from mooe.face.tracker import Face
+
+Image = NDArray[np.uint8]
+Float = NDArray[np.float32]
+MAX_PICTURE_SIDE = 1920
+
+
+@dataclass(frozen=True)
+class SourcePortrait:
+    """One encoded photograph.
+
+    Attributes:
+        picture: the whole photograph, uint8 ``[H, W, 3]``, even sides, the longer at most 1920.
+        crop: where the head stands in it; frames have the side ``crop.size``.
+        frame: the head crop, uint8 ``[size, size, 3]``.
+        native: the head crop at the picture's resolution, uint8 ``[side, side, 3]``.
+        landmarks: float32 ``[478, 3]`` in frame pixels.
+        alignment: of the head in the frame.
+        points: the photograph's landmarks in the head frame, float32 ``[478, 3]``.
+        neutral: the person's neutral face in the head frame, float32 ``[478, 3]``.
+        tone: exposure, white balance, toning.
+        mesh, driver, mouth, eyes: the portrait's parts of the decoder.
+    """
+
+    picture: Image
+    crop: PortraitCrop
+    frame: Image
+    native: Image
+    landmarks: Float
+    alignment: HeadAlignment
+    points: Float
+    neutral: Float
+    tone: PortraitTone
+    mesh: PortraitMesh
+    driver: FaceDriver
+    mouth: MouthLayer
+    eyes: EyeLayer
+
+    @property
+    def size(self) -> int:
+        """Side of the frames in pixels."""
+        return self.crop.size
+
+
+def _fit_picture(image: Image) -> tuple[Image, tuple[float, float]]:
+    """The picture with even sides of at most 1920, and the scale in x and y."""
+    height, width = image.shape[:2]
+    factor = min(1.0, MAX_PICTURE_SIDE / max(height, width))
+    if factor == 1.0:
+        # one odd row or column is cut off, so that no pixel changes
+        return np.ascontiguousarray(image[: height // 2 * 2, : width // 2 * 2]), (1.0, 1.0)
+    new_width, new_height = (max(2, int(round(x * factor / 2)) * 2) for x in (width, height))
+    picture = cv2.resize(image, (new_width, new_height), interpolation=cv2.INTER_AREA)
+    return picture, (new_width / width, new_height / height)
+
+
+def encode_portrait(image: Image, face: Face, size: int = 256) -> SourcePortrait:
+    """Prepare a photograph.
+
+    Args:
+        image: RGB uint8 ``[H, W, 3]``.
+        face: the tracked face to animate, in the image's pixels.
+        size: side of the head-crop frames in pixels.
+
+    Raises:
+        PortraitError: when the image is not an RGB array of bytes or is smaller than 16 pixels.
+        NoFaceError: when the face is too small.
+    """
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or min(image.shape[:2]) < 16:
+        raise PortraitError("The portrait must be an RGB picture of at least 16 x 16 pixels.")
+    picture, (scale_x, scale_y) = _fit_picture(image)
+    landmarks = face.landmarks * np.array([scale_x, scale_y, scale_x], np.float32)
+    scaled = Face(landmarks, face.blendshapes, face.pose, face.score)
+    crop = PortraitCrop.from_face(scaled, size)
+    native = crop.native().cut(picture)
+    frame = crop.cut(picture)
+    points_px = crop.to_crop(landmarks)
+    alignment = HeadAlignment.from_landmarks(points_px)
+    points = alignment.to_head(points_px).astype(np.float32)
+    neutral = neutral_points(points, face.blendshapes)
+    tone = PortraitTone.measure(frame, points_px)
+    return SourcePortrait(
+        picture=picture,
+        crop=crop,
+        frame=frame,
+        native=native,
+        landmarks=points_px,
+        alignment=alignment,
+        points=points,
+        neutral=neutral,
+        tone=tone,
+        mesh=PortraitMesh.build(points_px, alignment, size),
+        driver=FaceDriver(neutral),
+        mouth=MouthLayer(points_px, neutral, alignment, tone),
+        eyes=EyeLayer(points_px, alignment),
+    )

@@ -1,0 +1,139 @@
+"""Triangle rasterisers (numba): backward flow of a deforming mesh, and small shaded meshes with a depth buffer.
+
+Pixel-index coordinates throughout: the centre of column ``i`` is at ``x = i``.
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+Float = NDArray[np.float32]
+_JIT = {"cache": True, "fastmath": True, "nogil": True}
+
+
+@numba.njit(**_JIT)  # type: ignore[untyped-decorator]
+def _flow_kernel(order, triangles, kinds, target, source, x_min, y_min, flow, region):  # type: ignore[no-untyped-def]
+    height, width = region.shape
+    for q in range(order.shape[0]):
+        t = order[q]
+        a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
+        ax, ay = target[a, 0] - x_min, target[a, 1] - y_min
+        bx, by = target[b, 0] - x_min, target[b, 1] - y_min
+        cx, cy = target[c, 0] - x_min, target[c, 1] - y_min
+        area = (bx - ax) * (cy - ay) - (cx - ax) * (by - ay)
+        if abs(area) < 1e-7:
+            continue
+        x0 = max(0, int(np.ceil(min(ax, bx, cx) - 0.5)))
+        x1 = min(width - 1, int(np.floor(max(ax, bx, cx) + 0.5)))
+        y0 = max(0, int(np.ceil(min(ay, by, cy) - 0.5)))
+        y1 = min(height - 1, int(np.floor(max(ay, by, cy) + 0.5)))
+        if x0 > x1 or y0 > y1:
+            continue
+        inverse = 1.0 / area
+        # weights of b and c are linear in x and y; a little tolerance closes hairline cracks
+        ux, uy = (cy - ay) * inverse, -(cx - ax) * inverse
+        vx, vy = -(by - ay) * inverse, (bx - ax) * inverse
+        eps = 0.02 * (abs(ux) + abs(uy) + abs(vx) + abs(vy))
+        if eps > 0.2:
+            eps = 0.2
+        sxb, syb = source[b, 0] - source[a, 0], source[b, 1] - source[a, 1]
+        sxc, syc = source[c, 0] - source[a, 0], source[c, 1] - source[a, 1]
+        kind = kinds[t]
+        for y in range(y0, y1 + 1):
+            u = ux * (x0 - ax) + uy * (y - ay)
+            v = vx * (x0 - ax) + vy * (y - ay)
+            for x in range(x0, x1 + 1):
+                if u >= -eps and v >= -eps and u + v <= 1.0 + eps:
+                    flow[y, x, 0] = source[a, 0] + u * sxb + v * sxc
+                    flow[y, x, 1] = source[a, 1] + u * syb + v * syc
+                    region[y, x] = kind
+                u += ux
+                v += vx
+
+
+@numba.njit(**_JIT)  # type: ignore[untyped-decorator]
+def _shade_kernel(triangles, points, colors, color, depth):  # type: ignore[no-untyped-def]
+    height, width = depth.shape
+    for t in range(triangles.shape[0]):
+        a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
+        ax, ay, bx, by, cx, cy = (
+            points[a, 0], points[a, 1], points[b, 0], points[b, 1], points[c, 0], points[c, 1]
+        )  # fmt: skip
+        x0 = max(0, int(np.ceil(min(ax, bx, cx))))
+        x1 = min(width - 1, int(np.floor(max(ax, bx, cx))))
+        y0 = max(0, int(np.ceil(min(ay, by, cy))))
+        y1 = min(height - 1, int(np.floor(max(ay, by, cy))))
+        area = (bx - ax) * (cy - ay) - (cx - ax) * (by - ay)
+        if x0 > x1 or y0 > y1 or abs(area) < 1e-9:
+            continue
+        inverse = 1.0 / area
+        for y in range(y0, y1 + 1):
+            for x in range(x0, x1 + 1):
+                u = ((x - ax) * (cy - ay) - (cx - ax) * (y - ay)) * inverse
+                v = ((bx - ax) * (y - ay) - (x - ax) * (by - ay)) * inverse
+                if u < -1e-5 or v < -1e-5 or u + v > 1.00001:
+                    continue
+                w = 1.0 - u - v
+                z = w * points[a, 2] + u * points[b, 2] + v * points[c, 2]
+                if z <= depth[y, x]:
+                    continue
+                depth[y, x] = z
+                for k in range(3):
+                    color[y, x, k] = w * colors[a, k] + u * colors[b, k] + v * colors[c, k]
+
+
+def rasterize_flow(
+    triangles: NDArray[np.int32],
+    kinds: NDArray[np.uint8],
+    target: Float,
+    source: Float,
+    depth: Float,
+    shape: tuple[int, int],
+    origin: tuple[float, float] = (0.0, 0.0),
+) -> tuple[Float, NDArray[np.uint8]]:
+    """Backward flow of a mesh moved from ``source`` to ``target``; far triangles are drawn first.
+
+    Args:
+        triangles: int32 ``[T, 3]``.
+        kinds: uint8 ``[T]``, written to the region map.
+        target, source: float32 ``[V, 2]`` pixels.
+        depth: float32 ``[V]`` of the target, larger is nearer.
+        shape: height and width of the maps.
+        origin: the pixel that the maps' first pixel stands for.
+
+    Returns:
+        Source coordinates of each pixel, float32 ``[h, w, 2]``, and the region map uint8 ``[h, w]``. Pixels that
+        no triangle covers keep their own coordinates and region 0.
+    """
+    height, width = shape
+    flow = np.empty((height, width, 2), np.float32)
+    flow[..., 0] = np.arange(width, dtype=np.float32) + origin[0]
+    flow[..., 1] = np.arange(height, dtype=np.float32)[:, None] + origin[1]
+    region = np.zeros((height, width), np.uint8)
+    order = np.argsort(depth[triangles].mean(1), kind="stable")
+    _flow_kernel(order, triangles, kinds, target, source, origin[0], origin[1], flow, region)
+    return flow, region
+
+
+def rasterize_shaded(
+    triangles: NDArray[np.int32], points: Float, colors: Float, shape: tuple[int, int], background: Float
+) -> tuple[Float, Float]:
+    """Draw a mesh with vertex colours and a depth buffer.
+
+    Args:
+        triangles: int32 ``[T, 3]``.
+        points: float32 ``[V, 3]``: x, y in pixels and z, larger is nearer.
+        colors: float32 ``[V, 3]``.
+        shape: height and width.
+        background: float32 ``[3]``.
+
+    Returns:
+        Colours float32 ``[h, w, 3]`` and depth float32 ``[h, w]`` (-inf where nothing was drawn).
+    """
+    color = np.empty((*shape, 3), np.float32)
+    color[:] = background
+    depth = np.full(shape, -np.inf, np.float32)
+    _shade_kernel(triangles, points, colors, color, depth)
+    return color, depth

@@ -1,0 +1,114 @@
+"""The square head crop: cutting it out of a photograph and pasting frames back."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from mooe.errors import PortraitError
+from mooe.face.tracker import Face
+
+Image = NDArray[np.uint8]
+_FACE_HEIGHTS = 2.05  # side of the crop in face heights: hair above, shoulders below
+_RISE = 0.06  # the crop's centre above the face's, in face heights
+_TOP, _CHIN = 10, 152
+_SEAM = 0.06  # width of the soft border of the paste mask, share of the side
+
+
+@dataclass(frozen=True)
+class PortraitCrop:
+    """A square of whole pixels around a head, which may reach over the picture's border.
+
+    Attributes:
+        left, top: first column and row of the square in the picture (may be negative).
+        side: side in the picture's pixels.
+        size: side of the frames cut from it.
+    """
+
+    left: int
+    top: int
+    side: int
+    size: int
+
+    @classmethod
+    def from_face(cls, face: Face, size: int) -> PortraitCrop:
+        """The crop for a tracked face; ``size`` is the side of the frames in pixels."""
+        if size < 16:
+            raise PortraitError(f"The frame size {size} is too small: use at least 16 pixels.")
+        points = face.landmarks[:, :2]
+        upright = float(np.linalg.norm(points[_TOP] - points[_CHIN]))
+        width = float(np.ptp(points[:, 0]))
+        height = max(upright, width, float(np.ptp(points[:, 1])))
+        side = max(16, int(round(_FACE_HEIGHTS * height / 2)) * 2)
+        x, y = (points.min(0) + points.max(0)) / 2
+        return cls(int(round(x - side / 2)), int(round(y - _RISE * height - side / 2)), side, size)
+
+    @property
+    def scale(self) -> float:
+        """Frame pixels per picture pixel."""
+        return self.size / self.side
+
+    def native(self) -> PortraitCrop:
+        """The same square at the picture's own resolution."""
+        return PortraitCrop(self.left, self.top, self.side, self.side)
+
+    def to_crop(self, points: NDArray[np.floating]) -> NDArray[np.float32]:
+        """Picture coordinates ``[..., 2 or 3]`` in pixels -> frame coordinates (z only scaled)."""
+        offset = np.zeros(points.shape[-1], np.float32)
+        offset[:2] = self.left, self.top
+        return ((points - offset) * self.scale).astype(np.float32)
+
+    def cut(self, image: Image) -> Image:
+        """The head crop uint8 ``[size, size, 3]``; beyond the picture its border pixels are repeated."""
+        height, width = image.shape[:2]
+        rows = np.clip(np.arange(self.top, self.top + self.side), 0, height - 1)
+        columns = np.clip(np.arange(self.left, self.left + self.side), 0, width - 1)
+        square = image[rows[:, None], columns[None]]
+        if self.size == self.side:
+            return square
+        shrinking = self.size < self.side
+        return cv2.resize(
+            square, (self.size, self.size), interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_CUBIC
+        )
+
+    def paste(self, frame: Image, picture: Image) -> Image:
+        """A copy of ``picture`` with ``frame`` ``[size, size, 3]`` blended in; nothing outside the square changes."""
+        height, width = picture.shape[:2]
+        if frame.shape[0] != self.side:
+            growing = frame.shape[0] < self.side
+            frame = cv2.resize(
+                frame, (self.side, self.side), interpolation=cv2.INTER_CUBIC if growing else cv2.INTER_AREA
+            )
+        out = picture.copy()
+        x0, y0 = max(self.left, 0), max(self.top, 0)
+        x1, y1 = min(self.left + self.side, width), min(self.top + self.side, height)
+        if x0 >= x1 or y0 >= y1:
+            return out
+        inner = (slice(y0 - self.top, y1 - self.top), slice(x0 - self.left, x1 - self.left))
+        mask = self.paste_mask(height, width)[inner][..., None]
+        below = picture[y0:y1, x0:x1].astype(np.float32)
+        out[y0:y1, x0:x1] = np.rint(below + (frame[inner] - below) * mask).astype(np.uint8)
+        return out
+
+    def paste_mask(self, height: int, width: int) -> NDArray[np.float32]:
+        """Weight of the frame over the picture, float32 ``[side, side]``.
+
+        It falls to 0 at those sides of the square that lie inside the ``height`` x ``width`` picture and stays 1 at
+        sides beyond it, where there is nothing to blend with.
+        """
+        seam = max(_SEAM * self.side, 1.0)
+        i = np.arange(self.side, dtype=np.float32)
+
+        def ramp(first_inside: bool, last_inside: bool) -> NDArray[np.float32]:
+            near = np.minimum(
+                i if first_inside else np.inf, (self.side - 1 - i) if last_inside else np.inf
+            )
+            t = np.clip(near / seam, 0, 1)
+            return np.asarray(t * t * (3 - 2 * t), np.float32)
+
+        columns = ramp(self.left > 0, self.left + self.side < width)
+        rows = ramp(self.top > 0, self.top + self.side < height)
+        return rows[:, None] * columns[None]
