@@ -1,0 +1,93 @@
+"""Result files that are there whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+from collections.abc import Iterator, Mapping
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import av
+
+from mooe.errors import OutputError
+
+
+def check_output(path: str | PathLike[str], suffix: str, *, force: bool = False) -> Path:
+    """Refuse a result path that could not be written, before any work is spent on it.
+
+    Args:
+        path: where the result shall be.
+        suffix: the ending it must have, such as ".mp4" (upper or lower case).
+        force: whether an existing file may be replaced.
+
+    Returns:
+        The path.
+
+    Raises:
+        OutputError: wrong ending, missing or unwritable folder, a folder in its place, or an existing file
+            without `force`.
+    """
+    file = Path(path)
+    try:
+        if file.suffix.lower() != suffix:
+            raise OutputError(f"{file} must end in {suffix}: choose such a name for the result.")
+        if not file.parent.exists():
+            raise OutputError(
+                f"The folder {file.parent} does not exist: make it first or choose another one."
+            )
+        if not file.parent.is_dir():
+            raise OutputError(f"{file.parent} is not a folder: choose another place for the result.")
+        if file.is_dir():
+            raise OutputError(f"{file} is a folder: choose a file name for the result.")
+        if file.exists() and not force:
+            raise OutputError(
+                f"{file} exists already: choose another name or allow replacing it with --force."
+            )
+        probe = _temporary_name(file)
+        probe.touch(exist_ok=False)
+        probe.unlink()
+    except (OSError, ValueError) as error:
+        raise OutputError(_unwritable(file, error)) from error
+    return file
+
+
+@contextlib.contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Give a temporary path beside `path`; it takes the place of `path` on success and goes on any error."""
+    temporary = _temporary_name(path)
+    try:
+        yield temporary
+        with as_output_error(path):
+            os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def as_output_error(path: Path) -> Iterator[None]:
+    """Turn an error of the system or of FFmpeg about `path` into an OutputError."""
+    try:
+        yield
+    except (OSError, ValueError, av.FFmpegError) as error:
+        raise OutputError(_unwritable(path, error)) from error
+
+
+def write_json(path: str | PathLike[str], content: Mapping[str, Any]) -> None:
+    """Write `content` as indented UTF-8 JSON, whole or not at all (raises OutputError)."""
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
+    with replacing(Path(path)) as temporary, as_output_error(Path(path)):
+        temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def _temporary_name(path: Path) -> Path:
+    # Not derived from the target's name, which may already be as long as the file system allows.
+    return path.parent / f".mooe-{secrets.token_hex(6)}.part"
+
+
+def _unwritable(path: Path, error: Exception) -> str:
+    reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return f"{str(path)!r} cannot be written ({reason}): choose a folder you may write to, with space left."
