@@ -137,10 +137,11 @@ class MoEEAdapters(ModelMixin, ConfigMixin):
         """Calls of the UNet inside the context show this emotion.
 
         Args:
-            latents: [batch, frame or 1, latent, latent_dim] from `EmotionToLatents`, batch and frames as the
-                UNet's
-                sample; None for neutral. Under gradient checkpointing the backward pass belongs inside, too.
+            latents: [batch, frame or 1, latent, latent_dim] from `EmotionToLatents`, batch and frames as in
+                the UNet's sample; None for neutral.
             gate_override: global gates [batch, frame or 1, expert] that replace the computed ones.
+
+        Under gradient checkpointing the backward pass belongs inside the context, too.
         """
         previous = self._condition
         self._condition = None if latents is None else self._make_condition(latents, gate_override)

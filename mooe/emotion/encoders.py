@@ -60,8 +60,8 @@ class AudioEmotionEncoder(EmotionEncoder):
 class PatternEncoder(EmotionEncoder):
     """Encodes a vector of intensities per frame, [batch, frame, num_inputs].
 
-    All tokens but the last are an MLP of the direction (the vector over its strength), the last of the
-    strength.
+    All tokens but the last are an MLP of the direction (the vector over its strength); the last is an MLP of
+    the strength.
     """
 
     def __init__(self, num_inputs: int, dim: int, num_tokens: int, hidden_dim: int) -> None:

@@ -8,8 +8,7 @@ from torch.nn import functional as F
 
 
 class ExpertMemory(NamedTuple):
-    """What the experts know of a set of emotion latents; independent of the tokens, so made once for many
-    steps.
+    """What the experts know of a set of emotion latents, made once for many steps.
 
     Row r holds for the tokens of all frames that share one set of latents.
 
@@ -43,9 +42,9 @@ class ExpertOutput(NamedTuple):
 
 
 class MixtureOfEmotionExperts(nn.Module):
-    """X' = X + sum_i g_i E_i(X * s_i), with s = sigmoid(G(X~)) per token and g = softmax(G'(Pool(X~))) per
-    frame.
+    """X' = X + sum_i g_i E_i(X * s_i): six experts behind a local and a global gate.
 
+    The local gate s = sigmoid(G(X~)) is per token, the global gate g = softmax(G'(Pool(X~))) per frame.
     Each expert E_i is a multi-head cross-attention from the tokens to the emotion latents (Liu et al., "MoEE:
     Mixture of Emotion Experts for Audio-Driven Portrait Animation", CVPR 2025). Values and outputs have no
     bias, so every E_i is exactly 0 where the latents are 0. The output projection starts at zero: training
@@ -133,8 +132,7 @@ class MixtureOfEmotionExperts(nn.Module):
         local_gates = self._local_gates(hidden, memory.local_bias)
         logits = self._global_logits(hidden, memory.global_bias)
         gates = logits.softmax(dim=-1) if gate_override is None else gate_override.to(logits.dtype)
-        # In float32, which is both exact and far faster on CPU than a half-precision softmax over few
-        # elements.
+        # In float32, which is both closer and, over so few elements, faster on CPU than in half precision.
         attention = (scores * local_gates[..., None, None]).softmax(dim=-1, dtype=torch.float32)
         attention = (attention * gates.float()[:, :, None, :, None, None]).to(hidden.dtype)
         delta = torch.bmm(attention.view(rows, frames * tokens, -1), memory.values)

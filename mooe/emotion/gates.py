@@ -32,8 +32,7 @@ class GateRecord:
         self._count += 1
 
     def global_gates(self) -> Tensor | None:
-        """Mean global gates over layers and calls, float32 [batch, frame, expert]; None if no expert was
-        asked.
+        """Mean global gates over layers and calls, float32 [batch, frame, expert]; None before any call.
 
         They sum to 1 in each frame with an emotion, and are 0 in neutral frames, where no expert takes part.
         """
@@ -45,8 +44,9 @@ class GateRecord:
 
 
 def gate_loss(logits: list[Tensor], weights: Tensor) -> Tensor:
-    """Cross-entropy of the global gates against the emotions asked for, averaged over layers and emotional
-    frames.
+    """Cross-entropy of the global gates against the emotions asked for.
+
+    Averaged over layers and over the frames that have an emotion.
 
     Args:
         logits: of each layer, [batch, frame, expert] (`GateRecord.logits`).

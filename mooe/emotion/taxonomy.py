@@ -8,7 +8,7 @@ Friesen, Hager).
 
 import difflib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Self, TypeAlias
@@ -64,8 +64,7 @@ def _mixture(**shares: float) -> Mapping[str, float]:
 
 
 # Appalled and hatred are both disgust with anger, awed is fear with surprise; the paper's emphasis (the first
-# emotion of the pair it calls dominant) is kept as a larger share, as nothing else tells them from their
-# twins.
+# emotion of each entry) is kept as a larger share, as nothing else tells them from their twins.
 COMPOUND_EMOTIONS: Mapping[str, Mapping[str, float]] = MappingProxyType(
     {
         "happily_surprised": _mixture(happy=0.5, surprised=0.5),
@@ -93,8 +92,7 @@ class EmotionMix:
 
     Attributes:
         weights: read-only float32 [6] in the order of `EMOTIONS`, each >= 0 and <= 1 in sum. Weights given
-            with a
-            larger sum are scaled down together, so a compound is never stronger than a single emotion.
+            with a larger sum are scaled down together, so a compound is never stronger than one emotion.
 
     Raises:
         EmotionError: the weights are not six finite numbers in [0, 1].
@@ -123,12 +121,7 @@ class EmotionMix:
     @classmethod
     def from_mapping(cls, weights: Mapping[str, float]) -> Self:
         """Mixture from names (any that `canonical_name` knows) and weights in [0, 1], which add up."""
-        total = np.zeros(len(EMOTIONS), dtype=np.float64)
-        for name, weight in weights.items():
-            total += _check_weight(weight, f"weight of {name!r}") * _direction(name)
-        # Scaled here, before the check of single weights, since "happy:.8" and "joy:.8" add up to more than
-        # 1.
-        return cls((total / max(1.0, float(total.sum()))).astype(np.float32))
+        return cls(_sum_up(weights.items()))
 
     @property
     def strength(self) -> float:
@@ -168,8 +161,7 @@ def parse_emotion(spec: EmotionSpec, intensity: float = 1.0) -> EmotionMix:
 
     Args:
         spec: "NAME" or "NAME:WEIGHT", a sequence of those, a mapping from names to weights, an `EmotionMix`,
-            or
-            None for neutral. Several emotions make a compound. Weights are in [0, 1], 1 if left out.
+            or None for neutral. Several emotions make a compound. Weights are in [0, 1], 1 if left out.
         intensity: factor in [0, 1] on the whole mixture.
 
     Raises:
@@ -182,7 +174,7 @@ def parse_emotion(spec: EmotionSpec, intensity: float = 1.0) -> EmotionMix:
     elif isinstance(spec, Mapping):
         mix = EmotionMix.from_mapping(spec)
     elif isinstance(spec, (str, Sequence)):
-        mix = _parse_items([spec] if isinstance(spec, str) else spec)
+        mix = EmotionMix(_sum_up(_read_item(item) for item in ([spec] if isinstance(spec, str) else spec)))
     else:
         raise EmotionError(
             f"An emotion must be a name, a list of NAME:WEIGHT or a mapping, not {type(spec).__name__}."
@@ -196,7 +188,7 @@ def canonical_name(name: str) -> str:
     Raises:
         EmotionError: the name is not known; the message names the nearest one and all valid ones.
     """
-    key = name.strip().lower().replace("-", "_").replace(" ", "_")
+    key = str(name).strip().lower().replace("-", "_").replace(" ", "_")
     key = SYNONYMS.get(key, key)
     if key == NEUTRAL or key in EMOTIONS or key in COMPOUND_EMOTIONS:
         return key
@@ -213,15 +205,18 @@ def _direction(name: str) -> NDArray[np.float64]:
     return np.array([shares.get(emotion, 0.0) for emotion in EMOTIONS], dtype=np.float64)
 
 
-def _parse_items(items: Sequence[str]) -> EmotionMix:
+def _read_item(item: str) -> tuple[str, float | str]:
+    """Name and weight of NAME or NAME:WEIGHT."""
+    name, colon, weight = str(item).partition(":")
+    return name.strip(), weight if colon else 1.0
+
+
+def _sum_up(items: Iterable[tuple[str, float | str]]) -> NDArray[np.float32]:
+    """Weights float32 [6] of names and weights, which add up to at most 1 (equal names may come twice)."""
     total = np.zeros(len(EMOTIONS), dtype=np.float64)
-    for item in items:
-        if not isinstance(item, str):
-            raise EmotionError(f"An emotion must be written NAME or NAME:WEIGHT, not {item!r}.")
-        name, colon, weight = item.partition(":")
-        direction = _direction(name)
-        total += (_check_weight(weight, f"weight of {name.strip()!r}") if colon else 1.0) * direction
-    return EmotionMix((total / max(1.0, float(total.sum()))).astype(np.float32))
+    for name, weight in items:
+        total += _check_weight(weight, f"weight of {name!r}") * _direction(name)
+    return (total / max(1.0, float(total.sum()))).astype(np.float32)
 
 
 def _check_weight(value: float | str, what: str) -> float:
