@@ -1,0 +1,143 @@
+"""When which sound is spoken: from labels beside synthesised speech, or from a recogniser for real speech."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mooe.errors import AudioError
+
+SILENCE = "sil"
+BILABIALS = frozenset("pbm")
+# hama's recogniser emits a phone about this long after the lips have formed it, in seconds (measured on real
+# clips).
+RECOGNISER_DELAY = 0.1
+_RECOGNISER_STEP = 0.02  # seconds between the recogniser's frames
+_FRAMES_SMOOTHED = 1.0  # standard deviation of the expected opening's smoothing, in frames
+
+# How far lips part for a sound, from shut (0) to an open vowel (1): jaw height of the vowels in the IPA
+# chart.
+_OPENING = {
+    **dict.fromkeys("ɑaæʌɐɒäɶ", 1.0),
+    **dict.fromkeys("ɛeɔɜɝœE", 0.75),
+    **dict.fromkeys("oəɚøɵɤO", 0.55),
+    **dict.fromkeys("iɪuʊyɨʏɯʉIU", 0.35),
+    **dict.fromkeys("pbm", 0.0),
+    **dict.fromkeys("wɥʍfvβɸ", 0.1),
+    **dict.fromkeys("szʃʒtdnʦʣʧʤθðj", 0.2),
+}
+_OTHER_OPENING = 0.3
+
+
+@dataclass(frozen=True)
+class PhoneTime:
+    """One sound: IPA symbol (``sil`` for silence), start and end in seconds."""
+
+    symbol: str
+    start: float
+    end: float
+
+    @property
+    def middle(self) -> float:
+        return (self.start + self.end) / 2
+
+    @property
+    def is_bilabial(self) -> bool:
+        """Whether the lips must touch: p, b, m and their variants."""
+        return self.symbol[:1] in BILABIALS
+
+
+def load_phone_times(path: Path) -> list[PhoneTime]:
+    """Read phone times from labels.
+
+    Args:
+        path: a JSON file with ``phones``, a list of ``[symbol, start, end]`` in seconds; or a corpus clip
+            (``.npz`` with ``phones``, ``starts`` and ``ends``).
+
+    Raises:
+        AudioError: the file is missing or has another layout.
+    """
+    try:
+        if path.suffix == ".npz":
+            with np.load(path) as data:
+                rows = list(zip(data["phones"], data["starts"], data["ends"], strict=True))
+        else:
+            rows = json.loads(path.read_text(encoding="utf-8"))["phones"]
+        return [PhoneTime(str(symbol), float(start), float(end)) for symbol, start, end in rows]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise AudioError(
+            f"{path} does not hold phone times ({error}): give a JSON file with a list 'phones' of "
+            "[symbol, start, end]."
+        ) from error
+
+
+def recognise_phone_times(waveform: NDArray[np.float32], sample_rate: int = 16000) -> list[PhoneTime]:
+    """Phone times of real speech from the emissions of hama's CTC recogniser.
+
+    An emission is a peak, not a span: each phone is given the time of its peak less
+    :data:`RECOGNISER_DELAY`, so its middle is where the lips are expected to have formed it, give or take a
+    video frame.
+
+    Args:
+        waveform: float32 [n] in [-1, 1].
+        sample_rate: samples a second.
+    """
+    from hama.asr import ASRModel
+
+    model = ASRModel()
+    result = model.transcribe_waveform(waveform, sample_rate)
+    tokens, before, phones = model.decoder_tokens, -1, []
+    for index, token in enumerate(result.frame_token_ids):
+        if token != before and not tokens[token].startswith("<"):
+            start = index * _RECOGNISER_STEP - RECOGNISER_DELAY
+            phones.append(PhoneTime(tokens[token], start, start + _RECOGNISER_STEP))
+        before = token
+    return phones
+
+
+def expected_opening(phones: Sequence[PhoneTime], frames: int, fps: float = 25.0) -> NDArray[np.float64]:
+    """How far the lips should be apart, from labelled speech.
+
+    Args:
+        phones: spans without gaps, silence included.
+        frames: number of video frames F; frame i is looked at in its middle, at (i + 1/2) / fps seconds.
+        fps: frames a second.
+
+    Returns:
+        [F], 0 (shut) to 1 (open vowel), smoothed over a frame.
+    """
+    from scipy.ndimage import gaussian_filter1d
+
+    fine = 8  # samples a frame
+    track = np.zeros(frames * fine)
+    for phone in phones:
+        span = slice(max(round(phone.start * fps * fine), 0), max(round(phone.end * fps * fine), 0))
+        opening = 0.0 if phone.symbol == SILENCE else _OPENING.get(phone.symbol[:1], _OTHER_OPENING)
+        track[span] = opening
+    smooth = gaussian_filter1d(track, _FRAMES_SMOOTHED * fine, mode="nearest")
+    return np.asarray(smooth.reshape(frames, fine)[:, fine // 2 - 1 : fine // 2 + 1].mean(axis=1))
+
+
+def silent_frames(
+    phones: Sequence[PhoneTime],
+    frames: int,
+    fps: float = 25.0,
+    *,
+    shortest: float = 0.3,
+    margin: float = 0.12,
+) -> NDArray[np.bool_]:
+    """Frames [F] that lie in a silence of at least ``shortest`` seconds, ``margin`` seconds off its ends.
+
+    Lips open before the sound and shut after it, so the ends of a silence are not still.
+    """
+    times = (np.arange(frames) + 0.5) / fps
+    inside = np.zeros(frames, bool)
+    for phone in phones:
+        if phone.symbol == SILENCE and phone.end - phone.start >= shortest:
+            inside |= (times >= phone.start + margin) & (times < phone.end - margin)
+    return inside
