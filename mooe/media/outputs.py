@@ -47,6 +47,8 @@ def check_output(path: str | PathLike[str], suffix: str, *, force: bool = False)
             raise OutputError(
                 f"{file} exists already: choose another name or allow replacing it with --force."
             )
+        with contextlib.suppress(FileNotFoundError):
+            file.lstat()  # refuses names that the file system cannot hold
         probe = _temporary_name(file)
         probe.touch(exist_ok=False)
         probe.unlink()

@@ -116,7 +116,8 @@ class VideoWriter:
 
     def _open(self, temporary: Path) -> None:
         self._container = av.open(
-            str(temporary),
+            # Absolute, or FFmpeg takes what stands before a colon in a folder's name for a protocol.
+            str(temporary.absolute()),
             "w",
             format="mp4",
             # bitexact keeps dates and library versions out of the file; faststart lets it play while loading.
@@ -238,19 +239,29 @@ def read_sound(path: str | PathLike[str], sample_rate: int = SOUND_RATE) -> Iter
         AudioError: the file cannot be read or has no sound.
     """
     try:
-        with av.open(str(path)) as container:
+        with open(path, "rb") as file, av.open(file, "r") as container:
             if not container.streams.audio:
                 raise AudioError(f"{path} has no sound: give a recording with speech.")
             resampler = AudioResampler(format="fltp", layout="mono", rate=sample_rate)
-            for frame in container.decode(container.streams.audio[0]):
-                # Broken or absent time stamps would make the resampler insert or drop samples.
-                frame.pts = None
+            for frame in _mono(container.decode(container.streams.audio[0])):
                 for block in resampler.resample(frame):
                     yield block.to_ndarray()[0]
             for block in resampler.resample(None):
                 yield block.to_ndarray()[0]
     except (av.FFmpegError, OSError) as error:
         raise AudioError(f"{path} cannot be read as sound ({error}): give a WAV, MP3 or M4A file.") from error
+
+
+def _mono(frames: Iterable[av.AudioFrame]) -> Iterator[av.AudioFrame]:
+    """Average the channels (FFmpeg's own downmix can clip) and drop time stamps, which may be broken."""
+    to_float = AudioResampler(format="fltp")
+    for frame in frames:
+        frame.pts = None
+        for part in to_float.resample(frame):
+            mean = part.to_ndarray().mean(axis=0, keepdims=True)
+            mono = av.AudioFrame.from_ndarray(mean, format="fltp", layout="mono")
+            mono.sample_rate = part.sample_rate
+            yield mono
 
 
 def _reproducible_assembly() -> dict[str, str]:
@@ -272,7 +283,7 @@ def _blocks(audio: Sound) -> Iterator[NDArray[np.float32]]:
 
 def _open_input(path: Path) -> Any:
     try:
-        return av.open(str(path))
+        return av.open(str(path.absolute()))
     except (av.FFmpegError, OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or str(error)
         raise MooeError(f"{path} cannot be read as a video ({reason}): give a video file.") from error

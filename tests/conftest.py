@@ -1,0 +1,50 @@
+"""Inputs shared by the tests."""
+
+from __future__ import annotations
+
+import wave
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def examples() -> Path:
+    return ROOT / "examples"
+
+
+@pytest.fixture(scope="session")
+def portrait_path(examples: Path) -> Path:
+    return examples / "portraits" / "grace_hopper.jpg"
+
+
+@pytest.fixture
+def write_wav(tmp_path: Path) -> Callable[..., Path]:
+    """Writes float samples in [-1, 1] as a 16-bit mono WAV file and gives its path."""
+
+    def write(samples: NDArray[np.floating], name: str = "sound.wav", rate: int = 16_000) -> Path:
+        path = tmp_path / name
+        with wave.open(str(path), "wb") as file:
+            file.setnchannels(1)
+            file.setsampwidth(2)
+            file.setframerate(rate)
+            file.writeframes((np.clip(samples, -1, 1) * 32767).astype("<i2").tobytes())
+        return path
+
+    return write
+
+
+@pytest.fixture
+def tone() -> Callable[..., NDArray[np.float32]]:
+    """A 220-Hz tone: tone(seconds, rate=16000)."""
+
+    def make(seconds: float, rate: int = 16_000) -> NDArray[np.float32]:
+        time = np.arange(round(seconds * rate)) / rate
+        return (0.3 * np.sin(2 * np.pi * 220 * time)).astype(np.float32)
+
+    return make
