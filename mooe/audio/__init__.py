@@ -1,7 +1,7 @@
 """Sound in, speech features out.
 
-:func:`load_audio` reads any file as 16-kHz mono; a :class:`SpeechEncoder` turns it into one feature vector a video
-frame. The embedded one is :class:`HamaSpeechEncoder`.
+:func:`load_audio` reads any file as 16-kHz mono; a :class:`SpeechEncoder` turns it into one feature vector a
+video frame. The embedded one is :class:`HamaSpeechEncoder`.
 """
 
 from mooe.audio.constants import FRAME_RATE, SAMPLE_RATE, SAMPLES_PER_FRAME, frame_count

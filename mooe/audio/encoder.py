@@ -16,8 +16,8 @@ PHONE_TOKENS = 191  # hama's vocabulary: IPA phones, word boundary, blank
 _STEPS_PER_FRAME = 2  # hama gives a row every 20 ms
 _STEP = SAMPLES_PER_FRAME // _STEPS_PER_FRAME
 
-# hama looks at 30 s at most and silently drops the rest, and it normalises what it is given as a whole. Windows lie
-# on a fixed grid, so that a frame sees the same surroundings whatever comes in whatever pieces.
+# hama looks at 30 s at most and silently drops the rest, and it normalises what it is given as a whole.
+# Windows lie on a fixed grid, so that a frame sees the same surroundings whatever comes in whatever pieces.
 _CORE = 20 * FRAME_RATE  # frames a window stands for
 _CONTEXT = 4 * FRAME_RATE  # frames before and after that it only looks at
 _FADE = FRAME_RATE // 2  # frames on either side of a seam in which two windows are mixed
@@ -53,10 +53,11 @@ class SpeechEncoder(Protocol):
 class HamaSpeechEncoder:
     """Phone probabilities of hama's recogniser and prosody. The embedded encoder; it runs on the CPU.
 
-    A row holds the 191 probabilities of the first 20 ms of the frame, those of the second 20 ms, and the 8 numbers of
-    :func:`mooe.audio.prosody.prosody`. hama was trained with the CTC loss: a phone is emitted as a short peak,
-    about 100 ms after the lips have begun to form it. The rows are left where hama puts them: a model that reads
-    them has to look at least 6 frames ahead.
+    A row holds the 191 probabilities of the first 20 ms of the frame, those of the second 20 ms, and the 8
+    numbers of :func:`mooe.audio.prosody.prosody`. hama was trained with the CTC loss: a phone is emitted as a
+    short
+        peak, about 100 ms after the lips have begun to form it. The rows are left where hama puts them: a
+        model that reads them has to look at least 6 frames ahead.
     """
 
     def __init__(self) -> None:
@@ -87,7 +88,9 @@ class HamaSpeechEncoder:
         Yields:
             float32 [f, D]; joined, they are what :meth:`encode` gives.
         """
-        tail: np.ndarray | None = None  # rows of the last window beyond its core, to be mixed with the next one's
+        tail: np.ndarray | None = (
+            None  # rows of the last window beyond its core, to be mixed with the next one's
+        )
         for window, first, core, last in _windows(waveforms):
             rows = self._encode_window(window * np.float32(gain))
             if tail is not None:

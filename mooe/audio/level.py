@@ -20,11 +20,12 @@ _LOWEST = -120.0
 def speech_gain(waveforms: Iterable[np.ndarray]) -> float:
     """The factor that brings the speech of a clip to -23 dB.
 
-    The level is the mean power of the 20-ms pieces within 30 dB of the clip's 95th percentile, so pauses do not
-    count. Silence (below -70 dB) keeps factor 1.
+    The level is the mean power of the 20-ms pieces within 30 dB of the clip's 95th percentile, so pauses do
+    not count. Silence (below -70 dB) keeps factor 1.
 
     Args:
-        waveforms: the clip in one or more pieces of float32 [n], 16 kHz; they are read once, in constant memory.
+        waveforms: the clip in one or more pieces of float32 [n], 16 kHz; they are read once, in constant
+            memory.
     """
     counts = np.zeros(int(-_LOWEST / _BIN) + 2, dtype=np.int64)
     rest = np.zeros(0, dtype=np.float32)

@@ -74,7 +74,7 @@ def iter_audio(path: str | os.PathLike[str], chunk_seconds: float = 20.0) -> Ite
     if total < SHORTEST * SAMPLE_RATE:
         milliseconds = 1000.0 * total / SAMPLE_RATE
         raise AudioError(
-            f"The sound of {path} lasts only {milliseconds:.0f} ms; give at least {1000 * SHORTEST:.0f} ms of speech."
+            f"The sound of {path} lasts only {milliseconds:.0f} ms; give at least {1000 * SHORTEST:.0f} ms."
         )
     if held:
         yield np.concatenate(waiting)
@@ -84,7 +84,8 @@ def _decode(path: Path) -> Iterator[np.ndarray]:
     """Decoded pieces of any length, 16 kHz mono."""
     _check_file(path)
     try:
-        # An open file instead of a name: colons, spaces and other alphabets in names mean nothing to FFmpeg then.
+        # An open file instead of a name: colons, spaces and other alphabets in names mean nothing to FFmpeg
+        # then.
         with open(path, "rb") as file, av.open(file) as container:
             if not container.streams.audio:
                 raise AudioError(f"{path} has no sound track; give a file with speech in it.")

@@ -17,9 +17,9 @@ _REFERENCE_PITCH = 160.0  # Hz, between men's and women's usual pitch
 def prosody(waveform: np.ndarray) -> np.ndarray:
     """Prosody of a waveform at the usual loudness (see :func:`mooe.audio.level.speech_gain`).
 
-    Row f describes the 64 ms around (f + .5) / 25 s. Columns: energy of 60-7600 Hz and of 300-3000 Hz (0 at -65 dB
-    or below, +1 every 30 dB), pitch in octaves from 160 Hz times voicing, voicing (0-1), spectral flatness (0-1),
-    zero crossings a sample (0-1), change of either energy over the two frames around.
+    Row f describes the 64 ms around (f + .5) / 25 s. Columns: energy of 60-7600 Hz and of 300-3000 Hz (0 at
+    -65 dB or below, +1 every 30 dB), pitch in octaves from 160 Hz times voicing, voicing (0-1), spectral
+    flatness (0-1), zero crossings a sample (0-1), change of either energy over the two frames around.
 
     Args:
         waveform: float32 [n], 16 kHz.
@@ -68,7 +68,7 @@ def _energy(power: np.ndarray, window: np.ndarray, low: float, high: float) -> n
 
 
 def _pitch(power: np.ndarray, window: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Pitch in Hz and voicing in 0..1 by the autocorrelation over the window's own (Boersma 1993). [F, bins]"""
+    """Pitch in Hz and voicing, 0 to 1: autocorrelation over the window's own (Boersma 1993). [F, bins]"""
     voiced = power.copy()
     voiced[:, _bins(1500.0, SAMPLE_RATE / 2)] = 0.0  # hiss of the higher bands hides the period
     voiced[:, _bins(0.0, 40.0)] = 0.0

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import numpy as np
-from background import coloured_noise, make_background
-from clips import SAMPLE_RATE
 from scipy import signal
+
+from training.corpus.background import coloured_noise, make_background
+from training.corpus.clips import SAMPLE_RATE
 
 
 def augment(waveform: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """A worse recording of the same speech.
 
-    Room, band, noise, distortion and level are each drawn with their own probability; the direct sound stays where
-    it was, so phone times still hold.
+    Room, band, noise, distortion and level are each drawn with their own probability; the direct sound stays
+    where it was, so phone times still hold.
 
     Args:
         waveform: float32 [n] in [-1, 1], 16 kHz.

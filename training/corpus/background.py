@@ -1,11 +1,11 @@
-"""Sounds nobody speaks in: silence, noise, breathing and tones. A motion model must keep the mouth still in them."""
+"""Sounds nobody speaks in: silence, noise, breathing and tones. The mouth must keep still in them."""
 
 from __future__ import annotations
 
 import numpy as np
 from scipy import signal
 
-from clips import SAMPLE_RATE
+from training.corpus.clips import SAMPLE_RATE
 
 KINDS = ("silence", "noise", "breath", "tones")
 
@@ -25,7 +25,7 @@ def make_background(kind: str, seconds: float, rng: np.random.Generator) -> np.n
 
 
 def coloured_noise(samples: int, exponent: float, rng: np.random.Generator) -> np.ndarray:
-    """Noise of unit RMS whose power falls as frequency ** -exponent: 0 white, 1 pink, 2 brown. float64 [samples]"""
+    """Noise of unit RMS, power ~ frequency ** -exponent: 0 white, 1 pink, 2 brown. float64 [samples]"""
     spectrum = np.fft.rfft(rng.standard_normal(samples))
     frequencies = np.maximum(np.fft.rfftfreq(samples, 1.0 / SAMPLE_RATE), 30.0)
     sound = np.fft.irfft(spectrum * frequencies ** (-exponent / 2.0), samples)

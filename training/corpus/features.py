@@ -2,8 +2,8 @@
 
     python training/corpus/features.py --speech DIR --out FEATURES [--variants 1]
 
-Run it again to go on; finished clips are kept and new ones added. ``--follow MINUTES`` waits for clips that are still
-being made and gives up when none has come for that long.
+Run it again to go on; finished clips are kept and new ones added. ``--follow MINUTES`` waits for clips that
+are still being made and gives up when none has come for that long.
 
 Layout of FEATURES: one file a clip, ``000/00012.npz`` as in DIR, with the keys
 
@@ -29,10 +29,10 @@ import time
 from pathlib import Path
 
 import numpy as np
-from augment import augment
-from clips import clip_files, load_clip, save_npz
 
 from mooe.audio import HamaSpeechEncoder, SpeechEncoder
+from training.corpus.augment import augment
+from training.corpus.clips import clip_files, load_clip, save_npz
 
 logger = logging.getLogger("features")
 
@@ -65,7 +65,9 @@ def main() -> None:
     parser.add_argument("--speech", type=Path, required=True, help="folder made by speech.py")
     parser.add_argument("--out", type=Path, required=True, help="folder of the features")
     parser.add_argument("--variants", type=int, default=1, help="worse recordings of each clip")
-    parser.add_argument("--follow", type=float, default=0.0, metavar="MINUTES", help="wait this long for new clips")
+    parser.add_argument(
+        "--follow", type=float, default=0.0, metavar="MINUTES", help="wait this long for new clips"
+    )
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
 

