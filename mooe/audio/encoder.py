@@ -61,7 +61,9 @@ class HamaSpeechEncoder:
     """
 
     def __init__(self) -> None:
-        self._session = hama.ASRModel().session
+        model = hama.ASRModel()
+        self._session = model.session
+        self.phone_tokens: tuple[str, ...] = tuple(model.decoder_tokens)
 
     @property
     def name(self) -> str:
