@@ -1,0 +1,166 @@
+"""Sampling motion for speech of any length: overlapping windows that carry their last frames over.
+
+Each window is denoised with the previous window's last frames given clean, so motion runs on without a seam, and
+memory does not depend on how long the speech is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from diffusers.schedulers.scheduling_utils import SchedulerMixin
+from torch import Tensor
+
+from mooe.emotion.adapters import MoEEAdapters
+from mooe.motion.unet import AUDIO_CONTEXT, Conditioning, MotionUNet
+
+WINDOW = 40
+CARRIED = 8
+
+
+@dataclass
+class WindowInputs:
+    """What drives one window of F frames, batch size 1.
+
+    Attributes:
+        features: speech features with context, ``[1, F + 32, D]``.
+        controls: ``[1, F, num_controls]``.
+        emotion_latents: ``[1, F, n, d]``, or None where the whole window is neutral.
+    """
+
+    features: Tensor
+    controls: Tensor
+    emotion_latents: Tensor | None
+
+
+@dataclass
+class Guidance:
+    """Guidance scales: 1 follows the condition as it is; more exaggerates it, at the cost of a pass each.
+
+    Attributes:
+        audio: scale of the sound.
+        emotion: scale of the emotion.
+    """
+
+    audio: float = 1.0
+    emotion: float = 1.0
+
+
+def window_starts(num_frames: int) -> list[int]:
+    """First frames of the windows that cover ``num_frames`` frames."""
+    return list(range(0, max(num_frames - CARRIED, 1), WINDOW - CARRIED))
+
+
+class WindowSampler:
+    """Denoises one window after the other.
+
+    Args:
+        unet: the video UNet.
+        adapters: emotion experts attached to it.
+        scheduler: any of diffusers' flow-matching schedulers.
+        generator: source of the noise.
+        steps: denoising steps a window.
+        guidance: guidance scales.
+        on_step: called after each step with the step's number, the timestep and the latents; may return new latents.
+    """
+
+    def __init__(
+        self,
+        unet: MotionUNet,
+        adapters: MoEEAdapters,
+        scheduler: SchedulerMixin,
+        generator: torch.Generator,
+        steps: int,
+        guidance: Guidance,
+        on_step: Callable[[int, Tensor, Tensor], Tensor | None] | None = None,
+    ) -> None:
+        self.unet, self.adapters, self.scheduler = unet, adapters, scheduler
+        self.generator, self.steps, self.guidance, self.on_step = generator, steps, guidance, on_step
+        self._carried: Tensor | None = None
+
+    @torch.no_grad()
+    def window(self, inputs: WindowInputs) -> tuple[Tensor, Tensor | None]:
+        """Sample the next window.
+
+        Returns:
+            Latents ``[1, F, C, h, w]`` in float32, the carried-over frames first, and expert gates ``[F, 6]`` (None
+            for a neutral window).
+        """
+        unet = self.unet
+        frames, size = inputs.controls.shape[1], unet.config["latent_size"]
+        shape = (1, frames, unet.config["latent_channels"], size, size)
+        sample = torch.randn(shape, generator=self.generator, dtype=torch.float32).to(unet.device)
+        known = torch.zeros(1, frames, 1, size, size, device=unet.device)
+        clean = torch.zeros_like(sample)
+        if self._carried is not None:
+            count = self._carried.shape[1]
+            known[:, :count] = 1
+            clean[:, :count] = self._carried
+        self.scheduler.set_timesteps(self.steps, device=unet.device)
+        conditioning = unet.condition(inputs.features, inputs.controls)
+        silent = None
+        if self.guidance.audio != 1:
+            absent = torch.zeros(1, dtype=torch.bool, device=unet.device)
+            silent = unet.condition(inputs.features, inputs.controls, absent)
+        with self.adapters.collect_gates() as record:
+            for number, timestep in enumerate(self.scheduler.timesteps):
+                sample = torch.where(known > 0, clean, sample)
+                predicted = self._predict(sample, timestep, conditioning, silent, inputs.emotion_latents, known)
+                level = (timestep.float() / 1000).clamp(min=1e-4)
+                sample = self.scheduler.step((sample - predicted) / level, timestep, sample, return_dict=False)[0]
+                if self.on_step is not None:
+                    changed = self.on_step(number, timestep, sample)
+                    sample = sample if changed is None else changed
+        gates = record.global_gates()
+        sample = torch.where(known > 0, clean, sample)
+        self._carried = sample[:, -CARRIED:]
+        return sample, None if gates is None else gates[0].cpu()
+
+    def _predict(
+        self,
+        sample: Tensor,
+        timestep: Tensor,
+        conditioning: Conditioning,
+        silent: Conditioning | None,
+        emotion: Tensor | None,
+        known: Tensor,
+    ) -> Tensor:
+        """Clean latents with guidance: away from neutral, then away from silence."""
+
+        def clean_latents(condition: Conditioning, latents: Tensor | None) -> Tensor:
+            with self.adapters.condition(latents):
+                return self.unet(sample.to(self.unet.dtype), timestep.float().reshape(1), condition, known).float()
+
+        predicted = clean_latents(conditioning, emotion)
+        if self.guidance.emotion != 1 and emotion is not None:
+            neutral = clean_latents(conditioning, None)
+            predicted = neutral + self.guidance.emotion * (predicted - neutral)
+        if silent is not None:
+            mute = clean_latents(silent, emotion)
+            predicted = mute + self.guidance.audio * (predicted - mute)
+        return predicted
+
+
+def iterate_windows(
+    num_frames: int, inputs: Callable[[int], WindowInputs], sampler: WindowSampler
+) -> Iterator[tuple[int, Tensor, Tensor | None]]:
+    """Yield (first new frame, latents ``[1, n, C, h, w]`` of the new frames, gates ``[n, 6]``) window by window.
+
+    Args:
+        num_frames: frames in all.
+        inputs: makes a window's inputs from its first frame.
+        sampler: the sampler.
+    """
+    for number, start in enumerate(window_starts(num_frames)):
+        latents, gates = sampler.window(inputs(start))
+        skip = 0 if number == 0 else CARRIED
+        stop = min(WINDOW, num_frames - start)
+        if stop > skip:
+            yield start + skip, latents[:, skip:stop], None if gates is None else gates[skip:stop]
+
+
+def context_frames(start: int) -> range:
+    """Frames of sound that the window from ``start`` on needs; may reach past either end."""
+    return range(start - AUDIO_CONTEXT, start + WINDOW + AUDIO_CONTEXT)

@@ -1,0 +1,111 @@
+"""Emotional expressions in ARKit weights, with natural variety.
+
+Prototypes follow the Facial Action Coding System (Ekman, Friesen and Hager, 2002) and the changes of blend shapes
+seen when people talk with an emotion; each has variants, and a take mixes variants with random strengths and a
+little asymmetry, so that an emotion is a family of faces and not one face.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from mooe.face.regions import ARKIT_NAMES
+from mooe.face.topology import arkit_vector
+
+Array = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Expression:
+    """An emotion's face: what is always there, what varies, and how it changes speech.
+
+    Attributes:
+        core: ARKit weights at weight 1.
+        variants: weights of which a take adds a random mixture.
+        articulation: gain on the mouth's movements in speech.
+        head_pitch: mean lift of the head in radians.
+        head_energy: gain on head motion.
+        parted: how far the lips stay parted at rest, 0 (shut) to 1.
+    """
+
+    core: dict[str, float]
+    variants: tuple[dict[str, float], ...]
+    articulation: float
+    head_pitch: float
+    head_energy: float
+    parted: float
+
+
+# Weights beyond 1 and below 0 are wanted: the table's brows and lids move little at weight 1, and anger and disgust
+# pull brows below their place at rest. They were set so that the tracker's readings change as on acted clips.
+EXPRESSIONS: dict[str, Expression] = {
+    "happy": Expression(
+        {"mouthSmile": 0.7, "cheekSquint": 0.8, "eyeSquint": 0.45, "mouthUpperUp": 0.45, "mouthDimple": 0.2},
+        ({"mouthLowerDown": 0.3, "browOuterUp": 0.3}, {"mouthLowerDown": 0.2, "browOuterUp": 0.3, "browInnerUp": 0.2},
+         {"mouthStretch": 0.25, "mouthLowerDown": 0.25}),
+        1.1, 0.02, 1.2, 0.6,
+    ),
+    "sad": Expression(
+        {"browInnerUp": 1.4, "browOuterUp": -0.7, "mouthFrown": 1.0, "eyeSquint": 0.55, "mouthShrugLower": 0.4,
+         "eyeBlink": 0.15},
+        ({"browDown": 0.3, "eyeLookDown": 0.12}, {"mouthRollLower": 0.2, "eyeBlink": 0.1}, {"mouthShrugUpper": 0.2}),
+        0.75, -0.06, 0.6, 0.0,
+    ),
+    "angry": Expression(
+        {"browDown": 1.7, "browInnerUp": -0.5, "browOuterUp": -0.3, "eyeSquint": 0.6, "noseSneer": 0.3,
+         "mouthFrown": 0.55, "mouthPress": 0.4},
+        ({"mouthUpperUp": 0.2, "mouthLowerDown": 0.3, "jawForward": 0.3}, {"mouthStretch": 0.3, "jawOpen": 0.1},
+         {"mouthShrugLower": 0.3, "eyeWide": 0.3}),
+        1.2, -0.04, 1.5, 0.1,
+    ),
+    "disgusted": Expression(
+        {"noseSneer": 1.1, "mouthUpperUp": 0.34, "browDown": 0.9, "browInnerUp": -0.4, "eyeSquint": 0.75,
+         "cheekSquint": 0.2, "mouthFrown": 0.95},
+        ({"mouthShrugLower": 0.3}, {"mouthLowerDown": 0.3, "mouthStretch": 0.35},
+         {"mouthShrugUpper": 0.2, "mouthLowerDown": 0.2, "jawOpen": 0.06}),
+        0.95, 0.04, 0.8, 0.4,
+    ),
+    "fearful": Expression(
+        {"browInnerUp": 1.5, "browOuterUp": 0.6, "eyeWide": 1.25, "mouthStretch": 0.8, "jawOpen": 0.12,
+         "mouthFrown": 0.3},
+        ({"jawOpen": 0.1, "mouthLowerDown": 0.3}, {"browDown": 0.3, "mouthLowerDown": 0.2}, {"jawOpen": 0.1}),
+        1.0, 0.03, 0.9, 0.9,
+    ),
+    "surprised": Expression(
+        {"browInnerUp": 1.3, "browOuterUp": 1.4, "eyeWide": 1.25, "jawOpen": 0.27},
+        ({"mouthFunnel": 0.2}, {"jawOpen": 0.1}, {"mouthUpperUp": 0.1}),
+        1.1, 0.05, 1.0, 1.0,
+    ),
+}  # fmt: skip
+
+# What an emotion of the lips must leave to speech: rounding fights a smile, so both give way
+_ROUND = [i for i, n in enumerate(ARKIT_NAMES) if n.startswith(("mouthPucker", "mouthFunnel"))]
+_WIDE = [i for i, n in enumerate(ARKIT_NAMES) if n.startswith(("mouthSmile", "mouthStretch", "mouthDimple"))]
+
+
+def sample_expression(name: str, rng: np.random.Generator) -> Array:
+    """One face of the emotion at weight 1: ARKit weights ``[52]``."""
+    expression = EXPRESSIONS[name]
+    face = arkit_vector(expression.core) * rng.uniform(0.88, 1.12, len(ARKIT_NAMES)).astype(np.float32)
+    shares = rng.dirichlet(np.ones(len(expression.variants)))
+    for share, variant in zip(shares, expression.variants, strict=True):
+        face += arkit_vector(variant) * float(min(1.0, 1.6 * share))
+    for row, known in enumerate(ARKIT_NAMES):
+        if known.endswith("Left"):
+            tilt = float(rng.normal(0, 0.06))
+            face[row] *= 1 + tilt
+            face[ARKIT_NAMES.index(known.removesuffix("Left") + "Right")] *= 1 - tilt
+    return np.clip(face, -1.0, 2.0)
+
+
+def combine(mouth: Array, face: Array) -> Array:
+    """Speech and expression together, ARKit weights ``[F, 52]`` each; rounding and spreading give way to each other."""
+    both = mouth + face
+    rounding = np.clip(mouth[:, _ROUND].sum(1, keepdims=True), 0, 1)
+    spreading = np.clip(face[:, _WIDE].sum(1, keepdims=True) / 2, 0, 1)
+    both[:, _WIDE] -= face[:, _WIDE] * 0.45 * rounding
+    both[:, _ROUND] -= mouth[:, _ROUND] * 0.35 * spreading
+    return both

@@ -1,0 +1,138 @@
+"""Motion, stage 1: the audio encoder and the video UNet learn speech, head-led gaze, blinks and expression.
+
+    accelerate launch training/train_motion.py --config configs/motion.yaml
+
+Emotional takes are in the data; which emotion is not told, only how strong it is. So the network learns every
+emotion's motion, and at intensity 0 it is neutral; stage 2 (``train_emotion.py``) adds the experts that choose.
+Run the same command again to resume.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from mooe.config import load_config
+from mooe.motion.codec import MotionCodec
+from mooe.motion.unet import AUDIO_CONTEXT, MOUTH_POINTS, MotionUNet
+from training.common import LoopConfig, TrainingLoop, arguments
+from training.corpus.motion import MotionCorpus, load_clips
+from training.motion_batch import Batch, draw_batch, noise_latents
+
+logger = logging.getLogger(__name__)
+# The audio encoder regresses the mouth in tenths of an eye distance
+MOUTH_SCALE = 10.0
+
+
+@dataclass
+class UNetConfig:
+    """Sizes of the video UNet; see :class:`mooe.motion.unet.MotionUNet`."""
+
+    audio_dim: int = 390
+    block_out_channels: tuple[int, ...] = (64, 96)
+    layers_per_block: int = 1
+
+
+@dataclass
+class MotionConfig:
+    """Settings of the stage."""
+
+    loop: LoopConfig
+    features: Path
+    """Folder that ``training/corpus/features.py`` wrote."""
+    codec: Path
+    """Folder of the fitted codec."""
+    batch_size: int = 4
+    """Takes a step and process."""
+    window: int = 40
+    """Frames in a take."""
+    audio_warmup_steps: int = 400
+    """First steps, in which the audio encoder alone learns to regress the mouth."""
+    neutral_share: float = 0.4
+    """Share of takes without emotion."""
+    drop_audio: float = 0.1
+    """Share of takes whose sound is withheld, for guidance."""
+    unet: UNetConfig = field(default_factory=UNetConfig)
+
+
+def mouth_loss(estimate: Tensor, displacement: Tensor) -> Tensor:
+    """Squared error of the audio encoder's mouth against the true one, and of its velocity."""
+    target = displacement[:, :, list(MOUTH_POINTS)].flatten(2) * MOUTH_SCALE
+    error = estimate.float() - target
+    return error.square().mean() + error.diff(dim=1).square().mean()
+
+
+def latent_loss(predicted: Tensor, batch: Batch) -> Tensor:
+    """Squared error of the clean latents and half that of their velocity, where they were not given."""
+    missing = 1 - batch.known
+    error = (predicted.float() - batch.latents) * missing
+    velocity = error.diff(dim=1)
+    share = missing.mean().clamp(min=1e-3)
+    return (error.square().mean() + 0.5 * velocity.square().mean()) / share
+
+
+class MotionStage:
+    """The loss of stage 1."""
+
+    def __init__(self, config: MotionConfig, corpus: MotionCorpus, codec: MotionCodec, unet: MotionUNet) -> None:
+        self.config, self.corpus, self.codec, self.unet = config, corpus, codec, unet
+
+    def __call__(self, step: int) -> tuple[Tensor, dict[str, float]]:
+        rng = np.random.default_rng([self.config.loop.seed, step])
+        warming = step < self.config.audio_warmup_steps
+        size = self.config.batch_size * (2 if warming else 1)
+        takes = [self.corpus.sample(rng, neutral=self.config.neutral_share) for _ in range(size)]
+        batch = draw_batch(takes, self.codec, rng)
+        if warming:
+            _, estimate = self.unet.audio_encoder(batch.features)
+            loss = mouth_loss(estimate[:, AUDIO_CONTEXT:-AUDIO_CONTEXT], batch.displacement)
+            return loss, {"mouth": float(loss.detach())}
+        present = torch.from_numpy(rng.random(size) >= self.config.drop_audio)
+        conditioning = self.unet.condition(batch.features, batch.controls, present)
+        noised, timestep = noise_latents(batch, rng)
+        predicted = self.unet(noised, timestep, conditioning, batch.known)
+        diffusion = latent_loss(predicted, batch)
+        mouth = mouth_loss(conditioning.mouth[present], batch.displacement[present])
+        figures = {"latent": float(diffusion.detach()), "mouth": float(mouth.detach())}
+        high = (timestep > 700).nonzero()[:, 0]
+        if len(high):
+            # low noise says nothing about the speech; the error at high noise does
+            figures["latent_high_noise"] = float(
+                functional.mse_loss(predicted[high].float().detach(), batch.latents[high])
+            )
+        return diffusion + 0.5 * mouth, figures
+
+
+def main() -> None:
+    """Train stage 1 by a configuration file."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    options = arguments(__doc__)
+    config = load_config(options.config, MotionConfig, options.set)
+    torch.manual_seed(config.loop.seed)
+    clips = load_clips(config.features)
+    corpus = MotionCorpus(clips, config.window)
+    codec = MotionCodec.from_pretrained(config.codec)
+    unet = MotionUNet(
+        audio_dim=config.unet.audio_dim,
+        block_out_channels=config.unet.block_out_channels,
+        layers_per_block=config.unet.layers_per_block,
+    )
+    sound = np.concatenate([c.features[0] for c in clips[:400]]).astype(np.float32)
+    # rare phones would be blown up without a floor
+    unet.audio_encoder.feature_mean.copy_(torch.from_numpy(sound.mean(0)))
+    unet.audio_encoder.feature_std.copy_(torch.from_numpy(np.maximum(sound.std(0), 0.05)))
+    loop = TrainingLoop(
+        config.loop, {"unet": unet}, MotionStage(config, corpus, codec, unet), unet.save_pretrained
+    )
+    loop.prepare()
+    loop.run(options.max_minutes)
+
+
+if __name__ == "__main__":
+    main()
