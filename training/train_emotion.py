@@ -1,0 +1,167 @@
+"""Motion, stage 2: the Mixture of Emotion Experts and Emotion-to-Latents learn; the video UNet is frozen.
+
+    accelerate launch training/train_emotion.py --config configs/emotion.yaml
+
+Two phases, as in MoEE: first takes with a single emotion, the global gate set to that emotion's expert, so that each
+expert learns its own; then mixtures too, with gates of their own. Masked noisy emotion sampling throughout: in a
+share of the takes the noised input comes from another emotion's take of the same speech, with the mouth left out of
+the loss, so that experts listen to the wish and not to what the input already shows, and leave the lips alone.
+Run the same command again to resume.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from mooe.config import load_config
+from mooe.emotion.adapters import MoEEAdapters
+from mooe.emotion.gates import gate_loss
+from mooe.emotion.latents import EmotionToLatents
+from mooe.motion.codec import MotionCodec
+from mooe.motion.unet import MotionUNet
+from training.common import LoopConfig, TrainingLoop, arguments
+from training.corpus.motion import MotionCorpus, load_clips
+from training.motion_batch import Batch, draw_batch, mouth_mask, noise_latents
+
+
+@dataclass
+class EmotionConfig:
+    """Settings of the stage."""
+
+    loop: LoopConfig
+    features: Path
+    """Folder that ``training/corpus/features.py`` wrote."""
+    codec: Path
+    """Folder of the fitted codec."""
+    motion: Path
+    """Folder of stage 1's weights."""
+    batch_size: int = 4
+    """Takes a step and process."""
+    window: int = 40
+    """Frames in a take."""
+    single_share: float = 0.5
+    """Share of the steps in the single-emotion phase."""
+    compound_share: float = 0.35
+    """Share of mixtures in the second phase."""
+    noisy_share: float = 0.35
+    """Share of takes whose noised input shows another emotion, the mouth masked."""
+    gate_weight: float = 0.1
+    """Weight of the gates' cross-entropy with the wish."""
+    point_weight: float = 2.0
+    """Weight of the decoded points' error, annealed with the noise level."""
+    inner_dim: int = 64
+    """Width of each expert."""
+    use_global_gate: bool = True
+    use_local_gate: bool = True
+    num_experts: int = 6
+
+
+class EmotionStage:
+    """The loss of stage 2."""
+
+    def __init__(
+        self,
+        config: EmotionConfig,
+        corpus: MotionCorpus,
+        codec: MotionCodec,
+        unet: MotionUNet,
+        adapters: MoEEAdapters,
+        encoder: EmotionToLatents,
+    ) -> None:
+        self.config, self.corpus, self.codec = config, corpus, codec
+        self.unet, self.adapters, self.encoder = unet, adapters, encoder
+        self.mouth = torch.from_numpy(mouth_mask(codec.latent_size))
+
+    def __call__(self, step: int) -> tuple[Tensor, dict[str, float]]:
+        config = self.config
+        rng = np.random.default_rng([config.loop.seed, 1, step])
+        single = step < config.single_share * config.loop.steps
+        compound = 0.0 if single else config.compound_share
+        takes = [
+            self.corpus.sample(rng, neutral=0.0, compound=compound, alternative=True) for _ in range(config.batch_size)
+        ]
+        batch = draw_batch(takes, self.codec, rng)
+        start, weight = self._noisy_emotion(batch, rng)
+        noised, timestep = noise_latents(batch, rng, start)
+        with torch.no_grad():
+            conditioning = self.unet.condition(batch.features, batch.controls)
+        override = self._own_expert(batch.emotion) if single else None
+        with self.adapters.condition(self.encoder(batch.emotion), override), self.adapters.collect_gates() as gates:
+            predicted = self.unet(noised, timestep, conditioning, batch.known).float()
+        error = (predicted - batch.latents) * weight
+        share = weight.mean().clamp(min=1e-3)
+        latent = (error.square().mean() + 0.5 * error.diff(dim=1).square().mean()) / share
+        point = self._point_error(predicted, batch, timestep, weight)
+        figures = {"latent": float(latent.detach()), "point": float(point.detach())}
+        high = (timestep > 700).nonzero()[:, 0]
+        if len(high):
+            figures["latent_high_noise"] = float(error[high].detach().square().mean() / weight[high].mean())
+        loss = latent + config.point_weight * point
+        if self.adapters.config["use_global_gate"] and self.adapters.config["num_experts"] == 6:
+            choice = gate_loss(gates.logits, batch.emotion)
+            loss = loss + config.gate_weight * choice
+            figures["gate"] = float(choice.detach())
+        return loss, figures
+
+    def _noisy_emotion(self, batch: Batch, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """Latents to noise, and the weight of each place in the loss."""
+        chosen = torch.from_numpy(rng.random(len(batch.latents)) < self.config.noisy_share)[:, None, None, None, None]
+        if batch.alternative is None:
+            raise RuntimeError("takes were drawn without an alternative")
+        weight = 1 - batch.known
+        masked = weight * (1 - self.mouth)
+        return torch.where(chosen, batch.alternative, batch.latents), torch.where(chosen, masked, weight)
+
+    def _own_expert(self, emotion: Tensor) -> Tensor | None:
+        """The strongest emotion's expert in each frame, one-hot ``[B, F, 6]``."""
+        if self.adapters.config["num_experts"] != emotion.shape[-1] or not self.adapters.config["use_global_gate"]:
+            return None
+        return nn.functional.one_hot(emotion.argmax(-1), emotion.shape[-1]).float()
+
+    def _point_error(self, predicted: Tensor, batch: Batch, timestep: Tensor, weight: Tensor) -> Tensor:
+        """L1 of the decoded points in tenths of an eye distance, weighted by cos(t pi / 2 T) as in MoEE."""
+        kept = torch.where(weight > 0, predicted, batch.latents)
+        with torch.autocast(predicted.device.type, enabled=False):
+            error = (self.codec.decode(kept) - batch.displacement).abs().mean((1, 2, 3)) * 10
+        return (torch.cos(timestep / 1000 * math.pi / 2) * error).mean()
+
+
+def main() -> None:
+    """Train stage 2 by a configuration file."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    options = arguments(__doc__)
+    config = load_config(options.config, EmotionConfig, options.set)
+    torch.manual_seed(config.loop.seed)
+    corpus = MotionCorpus(load_clips(config.features), config.window)
+    codec = MotionCodec.from_pretrained(config.codec)
+    unet = MotionUNet.from_pretrained(config.motion)
+    unet.requires_grad_(False)
+    encoder = EmotionToLatents()
+    adapters = MoEEAdapters.from_unet(
+        unet.unet,
+        inner_dim=config.inner_dim,
+        num_experts=config.num_experts,
+        use_global_gate=config.use_global_gate,
+        use_local_gate=config.use_local_gate,
+    )
+    adapters.attach(unet.unet)
+
+    def export(folder: Path) -> None:
+        adapters.save_pretrained(folder / "adapters")
+        encoder.save_pretrained(folder / "emotion_encoder")
+
+    stage = EmotionStage(config, corpus, codec, unet, adapters, encoder)
+    loop = TrainingLoop(config.loop, {"adapters": adapters, "encoder": encoder}, stage, export)
+    loop.prepare()
+    loop.run(options.max_minutes)
+
+
+if __name__ == "__main__":
+    main()
