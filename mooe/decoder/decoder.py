@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 
 from mooe.decoder.compensation import AppearanceCompensation, MotionCompensation, RenderMaps
 from mooe.decoder.mesh import pose_points, topology
+from mooe.decoder.neutral import LOWER_LIP, UPPER_LIP
 from mooe.decoder.portrait import SourcePortrait
 from mooe.decoder.rasterizer import rasterize_flow
 from mooe.face.alignment import rotation_matrix
+from mooe.face.regions import LEFT_EYE, LIPS_INNER, RIGHT_EYE
 
 Image = NDArray[np.uint8]
 Float = NDArray[np.float32]
@@ -22,6 +24,8 @@ Float = NDArray[np.float32]
 class _Geometry:
     face: Float
     target: Float
+    source: Float
+    depth: Float
     rotation: Float
     translation: Float
     displacement: Float
@@ -68,7 +72,7 @@ class PortraitDecoder:
             uint8 ``[size, size, 3]``.
         """
         geometry = self._geometry(displacement, rotation, translation)
-        return self._compose(self.portrait.frame, geometry, 1.0)
+        return self._compose(self.portrait.frame, self.portrait.frame_lids, geometry, 1.0)
 
     def render_full(self, displacement: Float, rotation: Float, translation: Float) -> Image:
         """The whole picture with the head animated at the picture's resolution; uint8 ``[H, W, 3]``.
@@ -78,7 +82,7 @@ class PortraitDecoder:
         portrait = self.portrait
         geometry = self._geometry(displacement, rotation, translation)
         native = portrait.crop.native()
-        frame = self._compose(portrait.native, geometry, native.size / portrait.size)
+        frame = self._compose(portrait.native, portrait.native_lids, geometry, native.size / portrait.size)
         return native.paste(frame, portrait.picture)
 
     def _geometry(self, displacement: Float, rotation: Float, translation: Float) -> _Geometry:
@@ -87,26 +91,28 @@ class PortraitDecoder:
         matrix = rotation_matrix(rotation)
         translation = np.asarray(translation, np.float32)
         face = portrait.driver(displacement)
-        target, depth = portrait.mesh.drive(
+        target, source, depth = portrait.mesh.drive(
             face, face - portrait.points, portrait.alignment, matrix, translation
         )
         mesh = topology()
         flow, region = rasterize_flow(
-            mesh.triangles, mesh.kinds, target - 0.5, portrait.mesh.source - 0.5, depth, (portrait.size,) * 2
+            mesh.triangles, mesh.kinds, target - 0.5, source - 0.5, depth, (portrait.size,) * 2
         )
         points = np.concatenate(
             [target[:468], portrait.alignment.to_image(pose_points(face[468:], matrix, translation))[:, :2]]
         )
         maps = RenderMaps(flow, region, points, portrait.landmarks[:, :2])
-        return _Geometry(face, target, matrix, translation, displacement, maps)
+        return _Geometry(face, target, source, depth, matrix, translation, displacement, maps)
 
-    def _compose(self, photo: Image, geometry: _Geometry, factor: float) -> Image:
+    def _compose(self, photo: Image, lids: Image, geometry: _Geometry, factor: float) -> Image:
         portrait, maps = self.portrait, geometry.maps
         flow, visibility = maps.flow, np.ones(maps.region.shape, np.float32)
         if self.motion is not None:
             residual, visibility = self.motion(portrait.frame, maps)
             flow = (flow + residual).astype(np.float32)
-        frame = _warp(photo, flow, factor)
+        flow = _enlarge_flow(flow, factor, photo.shape[:2])
+        frame = _sample(photo, flow)
+        self._close_openings(frame, photo, lids, flow, geometry, factor)
         layers = portrait.eyes.render(
             photo, geometry.target, geometry.displacement, geometry.rotation, geometry.translation, factor
         )
@@ -123,19 +129,98 @@ class PortraitDecoder:
         return frame
 
 
-def _warp(photo: Image, flow: Float, factor: float) -> Image:
-    """Sample ``photo`` by a backward flow given at ``1 / factor`` of its size."""
-    if factor != 1.0:
-        size = photo.shape[:2]
-        identity_x = np.arange(flow.shape[1], dtype=np.float32)
-        identity_y = np.arange(flow.shape[0], dtype=np.float32)[:, None]
-        shift = flow.copy()
-        shift[..., 0] -= identity_x
-        shift[..., 1] -= identity_y
-        flow = cv2.resize(shift * np.float32(factor), size[::-1], interpolation=cv2.INTER_LINEAR)
-        flow[..., 0] += np.arange(size[1], dtype=np.float32)
-        flow[..., 1] += np.arange(size[0], dtype=np.float32)[:, None]
-    return cv2.remap(photo, flow, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
+    def _close_openings(
+        self, frame: Image, photo: Image, lids: Image, flow: Float, geometry: _Geometry, factor: float
+    ) -> None:
+        """Let closing lids unfold as skin, and draw the lines where lids or lips meet with antialiasing."""
+        portrait = self.portrait
+        opening = portrait.driver.lid_opening(geometry.displacement).reshape(2, -1)[:, 1:6].mean(1)
+        reach = 0.25 * portrait.alignment.scale
+        for ring, share in zip((RIGHT_EYE, LEFT_EYE), opening, strict=True):
+            if share > 0.98:
+                continue
+            weight = float(np.clip((0.9 - share) / 0.6, 0, 1))
+            box = _box(geometry.target[list(ring)], reach, factor, frame.shape)
+            if box is None:
+                continue
+            if weight > 0:
+                frame[box] = cv2.addWeighted(frame[box], 1 - weight, _sample(lids, flow[box]), weight, 0)
+            self._draw_edge(frame, photo, lids, weight, ring, geometry, factor)
+        if portrait.mouth.photo_opening > 0:
+            self._draw_edge(frame, photo, lids, 0.0, LIPS_INNER, geometry, factor)
+            self._darken_lip_line(frame, geometry, factor)
+
+    def _darken_lip_line(self, frame: Image, geometry: _Geometry, factor: float) -> None:
+        """The dark line between closed lips, which a photograph with an open mouth does not show."""
+        portrait = self.portrait
+        gap = (geometry.face[UPPER_LIP, 1] - geometry.face[LOWER_LIP, 1]).mean()
+        strength = portrait.mouth.photo_opening * float(np.clip(1 - gap / 0.02, 0, 1))
+        box = _box(geometry.target[list(LIPS_INNER)], 3.0, factor, frame.shape)
+        if strength <= 0 or box is None:
+            return
+        unit = portrait.alignment.scale * factor
+        low = np.array([box[1].start, box[0].start], np.float32)
+        middle = (geometry.target[UPPER_LIP] + geometry.target[LOWER_LIP]) / 2
+        corners = geometry.target[[LIPS_INNER[0], LIPS_INNER[10]]]
+        line = np.concatenate([corners[:1], middle, corners[1:]]) * factor - low - 0.5
+        shade = np.zeros(frame[box].shape[:2], np.uint8)
+        width = max(1, round(0.012 * unit))
+        cv2.polylines(shade, [np.rint(line * 16).astype(np.int32)], False, 255, width, cv2.LINE_AA, 4)
+        soft = cv2.GaussianBlur(shade, (0, 0), max(0.008 * unit, 0.6)).astype(np.float32)[..., None] / 255
+        frame[box] = np.rint(frame[box] * (1 - 0.5 * strength * soft)).astype(np.uint8)
+
+    def _draw_edge(
+        self, frame: Image, photo: Image, lids: Image, weight: float, ring: tuple[int, ...],
+        geometry: _Geometry, factor: float,
+    ) -> None:  # fmt: skip
+        """Sample the surroundings of an opening's edge again, twice as finely: what meets there lies apart in the
+        photograph, and one sample a pixel would leave a broken line."""
+        points = geometry.target[list(ring)] * factor
+        box = _box(geometry.target[list(ring)], 3.0 / factor, factor, frame.shape)
+        if box is None:
+            return
+        mesh, fine = topology(), 2
+        low = np.array([box[1].start, box[0].start], np.float32)
+        shape = (box[0].stop - box[0].start, box[1].stop - box[1].start)
+        flow, _ = rasterize_flow(
+            mesh.triangles, mesh.kinds, (geometry.target * factor - low) * fine - 0.5,
+            geometry.source * factor - 0.5, geometry.depth, (shape[0] * fine, shape[1] * fine),
+        )  # fmt: skip
+        drawn = _sample(photo, flow)
+        if weight > 0:
+            drawn = cv2.addWeighted(drawn, 1 - weight, _sample(lids, flow), weight, 0)
+        drawn = cv2.resize(drawn, shape[::-1], interpolation=cv2.INTER_AREA)
+        edge = np.zeros(shape, np.uint8)
+        line = np.rint((points - low - 0.5) * 16).astype(np.int32)
+        cv2.polylines(edge, [line], True, 255, 3, cv2.LINE_AA, 4)
+        share = edge.astype(np.float32)[..., None] / 255
+        frame[box] = np.rint(frame[box] + (drawn.astype(np.float32) - frame[box]) * share).astype(np.uint8)
+
+
+def _box(points: Float, margin: float, factor: float, shape: tuple[int, ...]) -> tuple[slice, slice] | None:
+    """Rows and columns around frame ``points`` ``[N, 2]`` on a canvas ``factor`` times as large."""
+    low = np.maximum(((points.min(0) - margin) * factor).astype(int), 0)
+    high = np.minimum(((points.max(0) + margin) * factor).astype(int) + 1, shape[1::-1])
+    if (high - low).min() < 2:
+        return None
+    return slice(int(low[1]), int(high[1])), slice(int(low[0]), int(high[0]))
+
+
+def _enlarge_flow(flow: Float, factor: float, size: tuple[int, ...]) -> Float:
+    """A backward flow for an image ``factor`` times as large, ``size`` pixels high and wide."""
+    if factor == 1.0:
+        return flow
+    shift = flow.copy()
+    shift[..., 0] -= np.arange(flow.shape[1], dtype=np.float32)
+    shift[..., 1] -= np.arange(flow.shape[0], dtype=np.float32)[:, None]
+    flow = cv2.resize(shift * np.float32(factor), size[1::-1], interpolation=cv2.INTER_LINEAR)
+    flow[..., 0] += np.arange(size[1], dtype=np.float32)
+    flow[..., 1] += np.arange(size[0], dtype=np.float32)[:, None]
+    return flow
+
+
+def _sample(photo: Image, flow: Float) -> Image:
+    return cv2.remap(photo, flow, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
 
 
 def _blend(frame: Image, fill: Float, weight: Float) -> Image:

@@ -11,12 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mooe.decoder.mesh import pose_points
-from mooe.decoder.tone import polygon_mask
+from mooe.decoder.rasterizer import rasterize_polygon
 from mooe.face.alignment import HeadAlignment
 from mooe.face.regions import LEFT_EYE, LEFT_IRIS, RIGHT_EYE, RIGHT_IRIS
 
 Float = NDArray[np.float32]
 EYES = ((RIGHT_EYE, RIGHT_IRIS), (LEFT_EYE, LEFT_IRIS))
+_LASH_LENGTH = 0.10  # how far lashes reach over the upper lid, head-frame units
+_LASH_SPACING = 0.075
+_SKIN_SHARE = 0.55
+# skin between brow and fold, and below the eye
+_LID_SKIN = ((222, 223, 224, 119, 118, 101), (442, 443, 444, 348, 347, 330))
+_BAND = 0.012  # the lashes' roots stay
 _LID_SHADE = 0.30  # how dark the eyeball gets right under a lid that has come down
 _SHADE_REACH = 0.045  # head-frame units
 
@@ -34,6 +40,25 @@ def _profile(u, knots_u, knots_v):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, fastmath=True, nogil=True)  # type: ignore[untyped-decorator]
+def _uncover(u, v, iris, photo, slack_top, slack_low):  # type: ignore[no-untyped-def]
+    du, dv = u - iris[0], v - iris[1]
+    distance = math.sqrt(du * du + dv * dv)
+    angle = math.atan2(dv, abs(du))
+    side = 1.0 if du >= 0 else -1.0
+    for _ in range(13):
+        top, low = _profile(u, photo[0], photo[1]), _profile(u, photo[2], photo[3])
+        half = max((low - top) / 2, 0.5)
+        ceiling = top + min(slack_top, 0.4 * half)
+        floor = low - min(slack_low, 0.35 * half)
+        if v >= ceiling and v <= floor:
+            return u, v
+        angle *= 0.8
+        u = iris[0] + side * distance * math.cos(angle)
+        v = iris[1] + distance * math.sin(angle)
+    return u, min(max(v, ceiling), max(floor, ceiling))
+
+
+@numba.njit(cache=True, fastmath=True, nogil=True)  # type: ignore[untyped-decorator]
 def _eye_kernel(x_min, y_min, inverse, forward, photo, driven, iris, radius, gaze, reach, shade, out, light):  # type: ignore[no-untyped-def]
     """Source coordinates of an eyeball's pixels. ``photo`` and ``driven`` hold lid profiles [4, n]: u and v of the
     upper, u and v of the lower lid, in the eye's own axes of the photograph (u along the corners, v down)."""
@@ -46,13 +71,9 @@ def _eye_kernel(x_min, y_min, inverse, forward, photo, driven, iris, radius, gaz
             v = inverse[1, 0] * px + inverse[1, 1] * py + inverse[1, 2]
             top, low = _profile(u, photo[0], photo[1]), _profile(u, photo[2], photo[3])
             top_now, low_now = _profile(u, driven[0], driven[1]), _profile(u, driven[2], driven[3])
-            middle = (top + low) / 2
-            half = max((low - top) / 2, 0.5)
-            # an eye opened wider than photographed: what lies near the lids stretches to fill
-            if v < middle and top_now < top:
-                v = middle + (v - middle) * half / (middle - top_now)
-            elif v > middle and low_now > low:
-                v = middle + (v - middle) * half / (low_now - middle)
+            height_below = v - top_now
+            down = max(top_now - top, 0.0)
+            wider_top, wider_low = max(top - top_now, 0.0), max(low_now - low, 0.0)
             if moved > 0.01:
                 distance = math.sqrt((u - iris[0] - gaze[0]) ** 2 + (v - iris[1] - gaze[1]) ** 2)
                 t = (distance - radius * 1.05) / (radius * 1.3)
@@ -60,15 +81,14 @@ def _eye_kernel(x_min, y_min, inverse, forward, photo, driven, iris, radius, gaz
                 weight = 1.0 - t * t * (3.0 - 2.0 * t)
                 u -= gaze[0] * weight
                 v -= gaze[1] * weight
-                slack = min(0.25 * moved, 0.35 * half)
-                top, low = _profile(u, photo[0], photo[1]), _profile(u, photo[2], photo[3])
-                v = min(max(v, top + slack), max(low - slack, top + slack))
+            if moved > 0.01 or wider_top > 0.0 or wider_low > 0.0:
+                # What the photograph's lids hide is taken from the same distance to the pupil, further to the side.
+                u, v = _uncover(u, v, iris, photo, 0.25 * moved + wider_top, 0.2 * moved + wider_low)
             out[y, x, 0] = forward[0, 0] * u + forward[0, 1] * v + forward[0, 2]
             out[y, x, 1] = forward[1, 0] * u + forward[1, 1] * v + forward[1, 2]
             # the shade of the upper lid comes down with it
-            down = max(top_now - top, 0.0)
-            near = math.exp(-max(v - top_now, 0.0) / reach)
-            light[y, x] = 1.0 - shade * near * min(down / (2.0 * reach), 1.0)
+            near = math.exp(-max(height_below, 0.0) / reach)
+            light[y, x] = 1.0 - shade * near * min((down + wider_top) / (2.0 * reach), 1.0)
 
 
 @dataclass(frozen=True)
@@ -159,8 +179,8 @@ class EyeLayer:
             if (high - low).min() < 2:
                 continue
             shape = (int(high[1] - low[1]), int(high[0] - low[0]))
-            mask = polygon_mask(lids * factor - 0.5 - low, shape)
-            if mask.max() < 8:
+            mask = rasterize_polygon(lids * factor - 0.5 - low, shape)
+            if mask.max() < 0.03:
                 continue
             moved = self.alignment.to_image(pose_points(axes.depth_points, rotation, translation))[:, :2]
             posed = np.eye(3, dtype=np.float32)
@@ -178,6 +198,56 @@ class EyeLayer:
                 _SHADE_REACH * self.alignment.scale, _LID_SHADE, maps, light,
             )  # fmt: skip
             color = cv2.remap(photo, maps, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-            coverage = mask.astype(np.float32)[..., None] / 255
+            coverage = mask[..., None]
             layers.append((slice(low[1], high[1]), slice(low[0], high[0]), color * light[..., None], coverage))
         return layers
+
+
+def smooth_lids(photo: NDArray[np.uint8], landmarks: Float, unit: float) -> NDArray[np.uint8]:
+    """The photograph without the lashes that stand over the upper lids: what a closing lid shows as it unfolds.
+
+    Args:
+        photo: uint8 ``[h, w, 3]``.
+        landmarks: ``[478, 2]`` in the photo's pixels.
+        unit: pixels per head-frame unit.
+    """
+    out = photo.copy()
+    height, width = photo.shape[:2]
+    kernel = np.ones((1, max(3, int(_LASH_SPACING * unit) | 1)), np.uint8)
+    for (ring, _), around in zip(EYES, _LID_SKIN, strict=True):
+        upper = landmarks[[ring[0], *ring[:7:-1]], :2] - 0.5
+        across = upper[-1] - upper[0]
+        up = np.array([across[1], -across[0]]) / max(float(np.linalg.norm(across)), 1e-6)
+        up = up if up[1] < 0 else -up
+        low = np.maximum(np.floor(upper.min(0) - 0.12 * unit).astype(int), 0)
+        high = np.minimum(np.ceil(upper.max(0) + 0.12 * unit).astype(int), (width, height))
+        if (high - low).min() < 2:
+            continue
+        box = (slice(low[1], high[1]), slice(low[0], high[0]))
+        weight = _above_lid(upper - low, up, unit, (int(high[1] - low[1]), int(high[0] - low[0])))
+        closed = cv2.morphologyEx(photo[box], cv2.MORPH_CLOSE, kernel)
+        closed = cv2.GaussianBlur(closed, (0, 0), max(0.012 * unit, 0.6)).astype(np.float32)
+        # liner and the fold's shade would darken the whole lid as it unfolds: it gets the tone of the skin around
+        at = np.rint(landmarks[list(around), :2] - 0.5).astype(int).clip(0, (width - 1, height - 1))
+        skin = np.median(cv2.blur(photo, (3, 3))[at[:, 1], at[:, 0]], axis=0)
+        closed += _SKIN_SHARE * (skin - cv2.GaussianBlur(closed, (0, 0), max(0.06 * unit, 1.0)))
+        blended = photo[box] + (closed - photo[box]) * weight[..., None]
+        out[box] = np.rint(blended).clip(0, 255).astype(np.uint8)
+    return out
+
+
+def _above_lid(upper: Float, up: Float, unit: float, shape: tuple[int, int]) -> Float:
+    """1 right above a lid's margin, falling to 0 where lashes end and towards the corners; ``[h, w]``."""
+    along = np.array([-up[1], up[0]])
+    along = along if (upper[-1] - upper[0]) @ along > 0 else -along
+    rows, columns = np.mgrid[: shape[0], : shape[1]]
+    pixels = np.stack([columns, rows], -1) - upper[0]
+    s, height = pixels @ along, pixels @ up
+    knots = (upper - upper[0]) @ along
+    margin = np.interp(s, np.maximum.accumulate(knots), (upper - upper[0]) @ up)
+    height = (height - margin) / unit
+    across = np.clip(s / max(knots[-1], 1e-6), 0, 1)
+    end = np.sin(np.pi * across) ** 0.5
+    rising = np.clip((height - 0.5 * _BAND) / _BAND, 0, 1)
+    falling = np.clip(1 - height / np.maximum(_LASH_LENGTH * end, 1e-3), 0, 1)
+    return np.asarray(rising * falling * falling * (3 - 2 * falling) * np.minimum(end * 1.5, 1), np.float32)

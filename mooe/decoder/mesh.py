@@ -31,13 +31,15 @@ _BORDER = 0.14  # share of the crop over which all motion fades at its border
 class Topology:
     """Triangles shared by all portraits.
 
-    Vertices: 468 face points, 32 lid-margin points (one beside each eye-ring point), then the rings of 36.
+    Vertices: 468 face points, 32 lid-margin points (one beside each eye-ring point), two copies of the middle lines
+    of the openings (eyes and mouth), then the rings of 36.
     """
 
     triangles: NDArray[np.int32]
     kinds: NDArray[np.uint8]
     eye_ring: NDArray[np.int64]
     margin_neighbours: tuple[tuple[int, ...], ...]
+    opening_pairs: NDArray[np.int64]
 
 
 @lru_cache(maxsize=1)
@@ -55,26 +57,20 @@ def topology() -> Topology:
         face[face == vertex] = margin
     triangles, codes = [face], [kinds]
     for ring in _EYES:
-        strip, lens = [], []
+        strip = []
         for i, a in enumerate(ring):
             b = ring[(i + 1) % len(ring)]
             strip += [(a, b, margin_of[b]), (a, margin_of[b], margin_of[a])]
-        rows = [(ring[0], ring[0]), *((ring[i], ring[16 - i]) for i in range(1, 8)), (ring[8], ring[8])]
-        for (a, d), (b, c) in zip(rows[:-1], rows[1:], strict=True):
-            lens += [t for t in ((a, b, c), (a, c, d)) if len(set(t)) == 3]
-        triangles += [np.array(strip), np.array(lens)]
-        codes += [np.full(len(strip), LID), np.full(len(lens), EYE)]
-    right, left = LIPS_INNER[0], LIPS_INNER[10]
-    rows = [(right, right), *((int(u), int(v)) for u, v in LIP_PAIRS), (left, left)]
-    lips = [
-        t
-        for (a, d), (b, c) in zip(rows[:-1], rows[1:], strict=True)
-        for t in ((a, b, c), (a, c, d))
-        if len(set(t)) == 3
-    ]
-    triangles.append(np.array(lips))
-    codes.append(np.full(len(lips), MOUTH))
-    first = FACE_POINTS + len(eye_ring)
+        triangles.append(np.array(strip))
+        codes.append(np.full(len(strip), LID))
+    openings = _openings()
+    middle = FACE_POINTS + len(eye_ring)
+    for corners, pairs, code in openings:
+        lens = _half_lenses(corners, pairs, middle)
+        triangles.append(lens)
+        codes.append(np.full(len(lens), code))
+        middle += 2 * len(pairs)
+    first = middle
     count = len(FACE_OVAL)
     inner = np.array(FACE_OVAL)
     for k in range(len(_RING_FACTORS)):
@@ -89,7 +85,32 @@ def topology() -> Topology:
         np.concatenate(codes).astype(np.uint8),
         eye_ring,
         neighbours,
+        np.concatenate([np.array(pairs) for _, pairs, _ in openings]),
     )
+
+
+def _openings() -> list[tuple[tuple[int, int], tuple[tuple[int, int], ...], int]]:
+    """Eyes and mouth: both corners, the pairs of upper and lower edge points between them, region code."""
+    eyes = [((ring[0], ring[8]), tuple((ring[16 - i], ring[i]) for i in range(1, 8)), EYE) for ring in _EYES]
+    return [*eyes, ((LIPS_INNER[0], LIPS_INNER[10]), LIP_PAIRS, MOUTH)]
+
+
+def _half_lenses(
+    corners: tuple[int, int], pairs: tuple[tuple[int, int], ...], middle: int
+) -> NDArray[np.int64]:
+    """Triangles of an opening in two halves, each from its edge to its own copy of the middle line.
+
+    The copies start at vertex ``middle``: first the upper edge's, then the lower edge's. Being apart in the source,
+    they let each half carry on the pixels of its own edge, so nothing inside is squeezed when the opening shuts.
+    """
+    found = []
+    for side in range(2):
+        edge = [corners[0], *(pair[side] for pair in pairs), corners[1]]
+        line = [corners[0], *(middle + side * len(pairs) + i for i in range(len(pairs))), corners[1]]
+        for i in range(len(edge) - 1):
+            quad = (edge[i], edge[i + 1], line[i + 1], line[i])
+            found += [t for t in (quad[:3], (quad[0], quad[2], quad[3])) if len(set(t)) == 3]
+    return np.array(found)
 
 
 def pose_points(points: Float, rotation: Float, translation: Float) -> Float:
@@ -103,6 +124,7 @@ class PortraitMesh:
 
     Attributes:
         source: float32 ``[V, 2]``, vertices in the photograph (crop pixels).
+        points: float32 ``[478, 3]``, the photograph's landmarks in the head frame.
         ring_points: float32 ``[R, 3]``, the rings' vertices in the head frame.
         mobility: float32 ``[R]``, how much a ring vertex follows the head's pose (0 at the crop's border).
         spread: float32 ``[R]``, how much it follows the face oval's expression.
@@ -110,14 +132,31 @@ class PortraitMesh:
     """
 
     source: Float
+    points: Float
     ring_points: Float
     mobility: Float
     spread: Float
     margin_offset: Float
 
     @classmethod
-    def build(cls, landmarks: Float, alignment: HeadAlignment, size: int) -> PortraitMesh:
-        """From crop landmarks ``[478, 3]`` and their alignment; ``size`` is the crop's side in pixels."""
+    def build(
+        cls,
+        landmarks: Float,
+        alignment: HeadAlignment,
+        size: int,
+        free_sides: tuple[bool, bool, bool, bool],
+        lip_source: Float,
+    ) -> PortraitMesh:
+        """Make the mesh.
+
+        Args:
+            landmarks: float32 ``[478, 3]``, crop pixels.
+            alignment: of the head in the crop.
+            size: the crop's side in pixels.
+            free_sides: at which sides (left, top, right, bottom) all motion has to fade.
+            lip_source: float32 ``[20, 2]``, where the lips' inner edge shows in the photograph, in the order of
+                ``LIPS_INNER``.
+        """
         head = alignment.to_head(landmarks)
         mesh = topology()
         offset = np.zeros((len(mesh.eye_ring), 3), np.float32)
@@ -127,15 +166,18 @@ class PortraitMesh:
                 length = float(np.linalg.norm(away[:2]))
                 offset[i] = away * min(_MARGIN_WIDTH / max(length, 1e-6), 0.4)
         margin = alignment.to_image(head[mesh.eye_ring] + offset)[:, :2]
-        rings, mobility, spread = _rings(landmarks, alignment, size)
+        rings, mobility, spread = _rings(landmarks, alignment, size, free_sides)
         ring_points = alignment.to_head(rings)
-        source = np.concatenate([landmarks[:FACE_POINTS, :2], margin, rings[:, :2]]).astype(np.float32)
-        return cls(source, ring_points, mobility, spread, offset)
+        points = landmarks[:FACE_POINTS, :2].copy()
+        points[list(LIPS_INNER)] = lip_source
+        lines = _middle_lines(points, np.ones(len(mesh.opening_pairs), np.float32))
+        source = np.concatenate([points, margin, lines, rings[:, :2]]).astype(np.float32)
+        return cls(source, head, ring_points, mobility, spread, offset)
 
     def drive(
         self, face: Float, expression: Float, alignment: HeadAlignment, rotation: Float, translation: Float
-    ) -> tuple[Float, Float]:
-        """Where all vertices go.
+    ) -> tuple[Float, Float, Float]:
+        """Where all vertices go and what they show.
 
         Args:
             face: driven points in the head frame before the pose, float32 ``[478, 3]``.
@@ -144,20 +186,53 @@ class PortraitMesh:
             rotation: float32 ``[3, 3]``; translation: float32 ``[3]``, head frame.
 
         Returns:
-            Crop positions float32 ``[V, 2]`` and depth float32 ``[V]`` (larger is nearer).
+            Crop positions float32 ``[V, 2]``, source positions float32 ``[V, 2]`` and depth float32 ``[V]`` (larger is
+            nearer).
         """
         mesh = topology()
         margin = face[mesh.eye_ring] + self.margin_offset
         skin = np.concatenate([face[:FACE_POINTS], margin])
         moved = alignment.to_image(pose_points(skin, rotation, translation))
-        still = self.source[len(skin) :]
+        upper, lower = mesh.opening_pairs.T
+        gap, gap_now = (x[upper, 1] - x[lower, 1] for x in (self.points, face))
+        lines = (moved[upper] + moved[lower]) / 2
+        source = self.source.copy()
+        first, last = len(skin), len(skin) + 2 * len(upper)
+        opening = np.clip(gap_now / np.maximum(gap, 1e-4), 0, 1)
+        source[first:last] = _middle_lines(self.source, opening)
         posed = alignment.to_image(pose_points(self.ring_points, rotation, translation))
         rest = alignment.to_image(self.ring_points)
         oval = np.tile(expression[list(FACE_OVAL)], (len(self.ring_points) // len(FACE_OVAL), 1))
         push = alignment.to_image(oval * self.spread[:, None])[:, :2] - alignment.translation[:2]
-        ring = still + self.mobility[:, None] * (posed - rest)[:, :2] + push
-        depth = np.concatenate([-moved[:, 2], -posed[:, 2]])
-        return np.concatenate([moved[:, :2], ring]).astype(np.float32), depth.astype(np.float32)
+        ring = self.source[last:] + self.mobility[:, None] * (posed - rest)[:, :2] + push
+        order = _opening_order()
+        target = np.concatenate([moved[:, :2], lines[order, :2], ring]).astype(np.float32)
+        depth = -np.concatenate([moved[:, 2], lines[order, 2], posed[:, 2]])
+        return target, source, depth.astype(np.float32)
+
+
+@lru_cache(maxsize=1)
+def _opening_order() -> NDArray[np.int64]:
+    """Rows of the opening pairs in the order of the middle-line vertices (each opening twice)."""
+    order, first = [], 0
+    for _, pairs, _ in _openings():
+        rows = np.arange(first, first + len(pairs))
+        order += [rows, rows]
+        first += len(pairs)
+    return np.concatenate(order)
+
+
+def _middle_lines(points: Float, opening: Float) -> Float:
+    """Source of both copies of the middle lines: from each edge half way across, times ``opening`` ``[pairs]``."""
+    upper, lower = topology().opening_pairs.T
+    half = (points[lower] - points[upper]) / 2 * opening[:, None]
+    from_upper, from_lower = points[upper] + half, points[lower] - half
+    found, first = [], 0
+    for _, pairs, _ in _openings():
+        rows = slice(first, first + len(pairs))
+        found += [from_upper[rows], from_lower[rows]]
+        first += len(pairs)
+    return np.concatenate(found).astype(np.float32)
 
 
 def _smooth(t: Float) -> Float:
@@ -165,7 +240,9 @@ def _smooth(t: Float) -> Float:
     return (t * t * (3 - 2 * t)).astype(np.float32)
 
 
-def _rings(landmarks: Float, alignment: HeadAlignment, size: int) -> tuple[Float, Float, Float]:
+def _rings(
+    landmarks: Float, alignment: HeadAlignment, size: int, free_sides: tuple[bool, bool, bool, bool]
+) -> tuple[Float, Float, Float]:
     """Ring vertices in the crop ``[R, 3]``, their mobility ``[R]`` and spread ``[R]``."""
     oval = landmarks[list(FACE_OVAL)]
     centre = oval.mean(0)
@@ -187,8 +264,8 @@ def _rings(landmarks: Float, alignment: HeadAlignment, size: int) -> tuple[Float
     radius = np.hypot(aside / 1.25, np.minimum(below, 0) / 1.35)
     skull = 1 - _smooth((radius - 1.0) / 0.75)
     neck = 1 - _smooth((below - chin * 0.55) / (chin * 0.45 + 0.75))
-    border = np.minimum(points[:, :2], size - points[:, :2]).min(1) / (_BORDER * size)
-    inside = _smooth(border)
+    distances = np.concatenate([points[:, :2], size - points[:, :2]], 1)
+    inside = _smooth(np.where(free_sides, distances, np.inf).min(1) / (_BORDER * size))
     distance = np.linalg.norm(points[:, :2] - np.tile(oval[:, :2], (len(factors), 1)), axis=1) / unit
     reach = np.where(below > 0, _CHIN_REACH, _EXPRESSION_REACH)
     spread = np.exp(-((distance / reach) ** 2)) * inside

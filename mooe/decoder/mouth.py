@@ -12,21 +12,26 @@ from numpy.typing import NDArray
 
 from mooe.decoder.mesh import pose_points
 from mooe.decoder.neutral import LOWER_LIP, UPPER_LIP
-from mooe.decoder.rasterizer import rasterize_shaded
-from mooe.decoder.tone import PortraitTone, polygon_mask
+from mooe.decoder.rasterizer import rasterize_polygon, rasterize_shaded
+from mooe.decoder.tone import LUMA, PortraitTone
 from mooe.errors import WeightsError
 from mooe.face.alignment import HeadAlignment
-from mooe.face.regions import LIPS_INNER
+from mooe.face.regions import LIPS_INNER, LIPS_OUTER
 from mooe.face.topology import canonical_points
 
 Float = NDArray[np.float32]
 UPPER_TEETH, UPPER_GUM, LOWER_TEETH, LOWER_GUM, TONGUE = range(5)
 _CHIN = (152, 148, 377, 175, 199)
 _HINGE = np.array([0.0, 0.02, -0.62], np.float32)  # the jaw's axis, just before the ears
-_UPPER_EDGE = -0.022  # the upper front teeth end about 2 mm below the closed lips
+_JAW_GAIN = 1.3  # the joint also slides, so the teeth drop further than the chin's turn tells
+_UPPER_EDGE = -0.036  # the upper front teeth end about 3 mm below the closed lips
+_LOWER_EDGE = -0.012
 _BEHIND_LIPS = -0.035
+_SHADOW_TINT = np.array([0.80, 1.06, 1.10], np.float32)  # lips pass red light into their own shade
+_OPEN_PHOTO = 0.022, 0.045  # lip gap in the photograph from which its own teeth are kept, and kept fully
 _SUPERSAMPLE = 2
 _TOOTH_LUMA = 0.86  # of a white surface in the same light
+_LIP_SEARCH = 0.05
 _MIN_OPENING = 0.004  # head-frame units below which the mouth counts as shut
 
 
@@ -62,7 +67,7 @@ def jaw_angle(neutral: Float, face: Float) -> float:
     chin = neutral[list(_CHIN)].mean(0) - _HINGE
     now = face[list(_CHIN)].mean(0) - _HINGE
     turn = np.arctan2(chin[1], chin[2]) - np.arctan2(now[1], now[2])
-    return float(np.clip(turn, 0.0, 0.6))
+    return float(np.clip(_JAW_GAIN * turn, 0.0, 0.7))
 
 
 class MouthLayer:
@@ -92,25 +97,67 @@ class MouthLayer:
         points = proxy.points * self._size
         upper = np.isin(proxy.part, (UPPER_TEETH, UPPER_GUM))
         points[upper, 1] += _UPPER_EDGE
+        points[~upper, 1] += _LOWER_EDGE
         points[~upper, 2] -= 0.025
         self._points = (points + stomion + (0, 0, _BEHIND_LIPS)).astype(np.float32)
         self._lower = ~upper
         self._faces = proxy.faces
         self._colors = self._shade(proxy)
         dark = 0.10 * tone.lips + 0.02 * tone.exposure
+        self._shadow_tint = 1 + (_SHADOW_TINT - 1) * tone.chroma
         self._dark = tone.apply((dark * (1.0, 0.72, 0.72)).astype(np.float32))
         self._photo_lips = landmarks[list(LIPS_INNER), :2]
-        self._photo_gap = float(np.ptp(alignment.to_head(landmarks)[[13, 14], 1]))
+        self._photo_outer = landmarks[list(LIPS_OUTER), :2]
+        head = alignment.to_head(landmarks)
+        low, high = _OPEN_PHOTO
+        gap = float((head[UPPER_LIP, 1] - head[LOWER_LIP, 1]).max())
+        self.photo_opening = float(np.clip((gap - low) / (high - low), 0, 1))
+        self._photo_angle = jaw_angle(neutral, head)
+        self._plane = stomion + np.array([[0, 0, 0], [0.1, 0, 0], [0, 0.1, 0]], np.float32)
+
+    def lip_source(self, frame: NDArray[np.uint8]) -> Float:
+        """Where the lips' inner edge really shows in the photograph, float32 ``[20, 2]`` in frame pixels.
+
+        Over bared teeth the landmarks often lie on the teeth; a driven lip would drag that rim of teeth along. Each
+        is moved outwards until the colour is the lips'.
+        """
+        inner, outer = self._photo_lips, self._photo_outer
+        found = inner.copy()
+        if self.photo_opening == 0.0:
+            return found
+        inside = rasterize_polygon(inner - 0.5, frame.shape[:2]) > 0.9
+        if inside.sum() < 6:
+            return found
+        pixels = frame[inside].astype(np.float32)
+        luma = pixels @ LUMA
+        axis = pixels[luma >= np.median(luma)].mean(0) - self.tone.lips
+        span = float(axis @ axis)
+        if span < 400.0:  # teeth and lips look alike: nothing to tell them apart by
+            return found
+        soft = cv2.GaussianBlur(frame, (0, 0), 0.6)
+        for i in range(len(inner)):
+            away = outer[i] - inner[i]
+            length = float(np.linalg.norm(away))
+            farthest = min(_LIP_SEARCH * self.alignment.scale, 0.6 * length)
+            for step in np.arange(0.0, farthest, 0.25):
+                x, y = inner[i] + away / max(length, 1e-6) * step - 0.5
+                color = cv2.getRectSubPix(soft, (1, 1), (float(x), float(y)))[0, 0].astype(np.float32)
+                found[i] = inner[i] + away / max(length, 1e-6) * (step + 0.2)
+                if float((color - self.tone.lips) @ axis) < 0.35 * span:
+                    break
+        return found
 
     def _shade(self, proxy: _Proxy) -> Float:
         light = np.array([0.0, 0.42, 0.91], np.float32)
         diffuse = 0.42 + 0.58 * np.clip(proxy.normals @ light, 0, 1)
         depth = proxy.points[:, 2].max() - proxy.points[:, 2]
-        occlusion = np.clip(1.03 - depth / 0.36, 0.06, 1.0)
+        occlusion = np.clip(1.06 - depth / 0.46, 0.06, 1.0)
         albedo = proxy.albedo.copy()
         tooth = np.isin(proxy.part, (UPPER_TEETH, LOWER_TEETH))
         albedo[tooth] *= _TOOTH_LUMA
-        color = albedo * self.tone.exposure * self.tone.white
+        # light that reaches the teeth has partly passed the lips
+        warm = 0.82 + 0.18 * self.tone.lips / max(float(self.tone.lips @ LUMA), 1.0)
+        color = albedo * self.tone.exposure * self.tone.white * warm
         # gums and tongue are as red as this person's lips are
         flesh = proxy.albedo.mean(1, keepdims=True) / 0.45 * self.tone.lips
         color[~tooth] = 0.35 * color[~tooth] + 0.5 * flesh[~tooth]
@@ -149,7 +196,7 @@ class MouthLayer:
         shape = (int(high[1] - low[1]), int(high[0] - low[0]))
         polygon = lips * factor - 0.5 - low
         blur = 0.006 * self.alignment.scale * factor
-        coverage = cv2.GaussianBlur(polygon_mask(polygon, shape), (0, 0), max(blur, 0.5)).astype(np.float32) / 255
+        coverage = cv2.GaussianBlur(rasterize_polygon(polygon, shape), (0, 0), max(blur, 0.5))
         color = self._draw(face, rotation, translation, factor, low, shape)
         color *= self._lip_shade(polygon, shape, factor)
         color = self._keep_photo(photo, color, face, rotation, translation, factor, low)
@@ -174,15 +221,39 @@ class MouthLayer:
         return cv2.resize(color, (shape[1], shape[0]), interpolation=cv2.INTER_AREA)
 
     def _lip_shade(self, polygon: Float, shape: tuple[int, int], factor: float) -> Float:
-        """The lips' shadow on what is behind them, strongest under the upper lip; ``[h, w, 1]``."""
+        """The lips' shade on what is behind them, strongest under the upper lip; ``[h, w, 3]``."""
         unit = self.alignment.scale * factor
-        lit = polygon + np.array([0.0, 0.020 * unit], np.float32)
-        soft = cv2.GaussianBlur(polygon_mask(lit, shape), (0, 0), max(0.030 * unit, 0.8)).astype(np.float32) / 255
-        return (0.30 + 0.70 * np.clip((soft - 0.25) / 0.65, 0, 1))[..., None]
+        lit = polygon + np.array([0.0, 0.012 * unit], np.float32)
+        soft = cv2.GaussianBlur(rasterize_polygon(lit, shape), (0, 0), max(0.022 * unit, 0.8))
+        shade = 0.48 + 0.52 * np.clip((soft - 0.15) / 0.65, 0, 1)
+        return np.asarray(shade[..., None] ** self._shadow_tint, np.float32)
 
     def _keep_photo(
         self, photo: NDArray[np.uint8], color: Float, face: Float, rotation: Float, translation: Float,
         factor: float, low: NDArray[np.int64],
     ) -> Float:  # fmt: skip
         """Lay the photograph's own open mouth, fixed to the skull, over the proxy."""
-        return color
+        if self.photo_opening == 0.0:
+            return color
+        rest = self.alignment.to_image(self._plane)[:, :2]
+        moved = self.alignment.to_image(pose_points(self._plane, rotation, translation))[:, :2]
+        forward = cv2.getAffineTransform(rest.astype(np.float32), moved.astype(np.float32))
+        lips = self._photo_lips @ forward[:, :2].T + forward[:, 2]
+        unit = self.alignment.scale * factor
+        shape = color.shape[:2]
+        mask = rasterize_polygon(lips * factor - 0.5 - low, shape)
+        kept = cv2.GaussianBlur(mask, (0, 0), max(0.020 * unit, 0.7))
+        kept = np.clip((kept - 0.55) / 0.40, 0, 1) * self.photo_opening
+        # what the photograph shows below the upper teeth moves with the jaw: it fades as the jaw leaves its place
+        edge = self.alignment.to_image(
+            pose_points(self._plane[:1] + (0, _UPPER_EDGE - 0.01, 0), rotation, translation)
+        )[0, 1] * factor - low[1]  # fmt: skip
+        below = np.clip((np.arange(shape[0]) - edge) / (0.03 * unit) + 0.5, 0, 1)[:, None]
+        left_place = min(abs(jaw_angle(self.neutral, face) - self._photo_angle) / 0.08, 1.0)
+        kept = (kept * (1 - below * left_place)).astype(np.float32)[..., None]
+        to_photo = forward.copy()
+        to_photo[:, 2] = forward[:, 2] * factor + (forward[:, :2] @ np.full(2, 0.5) - 0.5) - low
+        source = cv2.warpAffine(
+            photo, to_photo, shape[::-1], flags=cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE
+        ).astype(np.float32)
+        return np.asarray(color + (source - color) * kept, np.float32)

@@ -25,6 +25,7 @@ _DEAD_ZONE = 0.12  # a resting face reads this much of several shapes
 _REMOVED_SHARE = 0.75  # a warp cannot take away the folds of a smile, so it should not take away all of its shape
 _LIP_REACH = 0.11  # how far closing the lips moves the skin around them, head-frame units
 _LID_REST = 0.07  # share of the canonical eye opening that a full blink of the table leaves
+_WIDEST = 0.35  # an eye opens at most so much wider than in the photograph
 _LID_SCALE = (0.35, 2.2)
 
 
@@ -113,8 +114,9 @@ class FaceDriver:
         """How far each lid pair is open against the photograph (1 as photographed, 0 closed), ``[14]``."""
         upper, lower = LID_PAIRS.T
         gap = self._canonical_gap + displacement[upper, 1] - displacement[lower, 1]
-        ratio = gap / self._canonical_gap
-        return np.maximum((ratio - _LID_REST) / (1 - _LID_REST), 0.0)
+        ratio = np.maximum((gap / self._canonical_gap - _LID_REST) / (1 - _LID_REST), 0.0)
+        wide = 1 + _WIDEST * np.tanh((ratio - 1) / _WIDEST)
+        return np.asarray(np.where(ratio > 1, wide, ratio), np.float32)
 
     def _set_lids(self, points: Float, displacement: Float) -> None:
         # The lids keep their path but cover this person's own opening, so that weight 1 of a blink shuts exactly.

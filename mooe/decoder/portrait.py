@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mooe.decoder.eyes import EyeLayer
+from mooe.decoder.eyes import EyeLayer, smooth_lids
 from mooe.decoder.mesh import PortraitMesh
 from mooe.decoder.mouth import MouthLayer
 from mooe.decoder.neutral import FaceDriver, neutral_points
@@ -32,6 +32,7 @@ class SourcePortrait:
         crop: where the head stands in it; frames have the side ``crop.size``.
         frame: the head crop, uint8 ``[size, size, 3]``.
         native: the head crop at the picture's resolution, uint8 ``[side, side, 3]``.
+        frame_lids, native_lids: the same two without the lashes over the upper lids, for closing eyes.
         landmarks: float32 ``[478, 3]`` in frame pixels.
         alignment: of the head in the frame.
         points: the photograph's landmarks in the head frame, float32 ``[478, 3]``.
@@ -44,6 +45,8 @@ class SourcePortrait:
     crop: PortraitCrop
     frame: Image
     native: Image
+    frame_lids: Image
+    native_lids: Image
     landmarks: Float
     alignment: HeadAlignment
     points: Float
@@ -89,7 +92,7 @@ def encode_portrait(image: Image, face: Face, size: int = 256) -> SourcePortrait
     picture, (scale_x, scale_y) = _fit_picture(image)
     landmarks = face.landmarks * np.array([scale_x, scale_y, scale_x], np.float32)
     scaled = Face(landmarks, face.blendshapes, face.pose, face.score)
-    crop = PortraitCrop.from_face(scaled, size)
+    crop = PortraitCrop.from_face(scaled, size, picture.shape[:2])
     native = crop.native().cut(picture)
     frame = crop.cut(picture)
     points_px = crop.to_crop(landmarks)
@@ -97,18 +100,23 @@ def encode_portrait(image: Image, face: Face, size: int = 256) -> SourcePortrait
     points = alignment.to_head(points_px).astype(np.float32)
     neutral = neutral_points(points, face.blendshapes)
     tone = PortraitTone.measure(frame, points_px)
+    mouth = MouthLayer(points_px, neutral, alignment, tone)
     return SourcePortrait(
         picture=picture,
         crop=crop,
         frame=frame,
         native=native,
+        frame_lids=smooth_lids(frame, points_px, alignment.scale),
+        native_lids=smooth_lids(native, points_px / crop.scale, alignment.scale / crop.scale),
         landmarks=points_px,
         alignment=alignment,
         points=points,
         neutral=neutral,
         tone=tone,
-        mesh=PortraitMesh.build(points_px, alignment, size),
+        mesh=PortraitMesh.build(
+            points_px, alignment, size, crop.free_sides(*picture.shape[:2]), mouth.lip_source(frame)
+        ),
         driver=FaceDriver(neutral),
-        mouth=MouthLayer(points_px, neutral, alignment, tone),
+        mouth=mouth,
         eyes=EyeLayer(points_px, alignment),
     )

@@ -8,20 +8,13 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from mooe.decoder.rasterizer import rasterize_polygon
 from mooe.face.regions import FACE_OVAL, LEFT_EYE, LEFT_IRIS, LIPS_INNER, LIPS_OUTER, RIGHT_EYE, RIGHT_IRIS
 
 Float = NDArray[np.float32]
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 _CHEEKS = (205, 425, 50, 280, 207, 427, 187, 411, 200, 199)  # skin around the mouth
 _TONED_RESIDUAL = 1.5, 3.0  # chroma left unexplained by lightness (Lab units) in a toned and in a colour photograph
-
-
-def polygon_mask(points: NDArray[np.floating], shape: tuple[int, int]) -> NDArray[np.uint8]:
-    """Antialiased polygon ``[N, 2]`` (pixel-index coordinates) as uint8 0..255 ``[h, w]``."""
-    mask = np.zeros(shape, np.uint8)
-    fixed = np.rint(np.asarray(points)[:, :2] * 16).astype(np.int32)
-    cv2.fillPoly(mask, [fixed], 255, lineType=cv2.LINE_AA, shift=4)
-    return mask
 
 
 @dataclass(frozen=True)
@@ -50,13 +43,13 @@ class PortraitTone:
         points = landmarks[:, :2] - 0.5
         eye_distance = float(np.linalg.norm(points[33] - points[263]))
         skin = _median(image, _discs(points, _CHEEKS, 0.05 * eye_distance, image.shape[:2]), (128, 128, 128))
-        lips_mask = polygon_mask(points[list(LIPS_OUTER)], image.shape[:2])
-        lips_mask = cv2.subtract(lips_mask, polygon_mask(points[list(LIPS_INNER)], image.shape[:2]))
-        lips = _median(image, lips_mask > 200, tuple(skin))
+        lips_mask = rasterize_polygon(points[list(LIPS_OUTER)], image.shape[:2])
+        lips_mask = lips_mask - rasterize_polygon(points[list(LIPS_INNER)], image.shape[:2])
+        lips = _median(image, lips_mask > 0.8, tuple(skin))
         sclera = _sclera(image, points)
         skin_luma = float(skin @ LUMA)
         sclera_luma = float(sclera @ LUMA) if sclera is not None else skin_luma
-        exposure = float(np.clip(max(1.05 * sclera_luma, 1.02 * skin_luma), 30, 235))
+        exposure = float(np.clip(max(1.15 * sclera_luma, 1.20 * skin_luma), 30, 240))
         white = np.ones(3, np.float32)
         if sclera is not None:
             white = 0.5 + 0.5 * sclera / max(float(sclera @ LUMA), 1.0)
@@ -95,7 +88,7 @@ def _median(image: NDArray[np.uint8], mask: NDArray[np.bool_], fallback: tuple[f
 def _sclera(image: NDArray[np.uint8], points: NDArray[np.floating]) -> Float | None:
     found = []
     for ring, iris in ((RIGHT_EYE, RIGHT_IRIS), (LEFT_EYE, LEFT_IRIS)):
-        mask = polygon_mask(points[list(ring)], image.shape[:2]) > 250
+        mask = rasterize_polygon(points[list(ring)], image.shape[:2]) > 0.99
         centre = points[iris[0]]
         radius = float(np.linalg.norm(points[list(iris[1:])] - centre, axis=1).mean())
         rows, columns = np.nonzero(mask)
@@ -108,7 +101,7 @@ def _sclera(image: NDArray[np.uint8], points: NDArray[np.floating]) -> Float | N
 
 
 def _toning(image: NDArray[np.uint8], points: NDArray[np.floating]) -> tuple[float, Float]:
-    mask = polygon_mask(points[list(FACE_OVAL)], image.shape[:2]) > 0
+    mask = rasterize_polygon(points[list(FACE_OVAL)], image.shape[:2]) > 0.5
     lab = cv2.cvtColor(cv2.GaussianBlur(image, (0, 0), 1.0), cv2.COLOR_RGB2LAB)[mask].astype(np.float32)
     lightness, ab = lab[:, 0], lab[:, 1:] - 128
     edges = np.arange(0, 257, 16)

@@ -13,9 +13,17 @@ from mooe.face.tracker import Face
 
 Image = NDArray[np.uint8]
 _FACE_HEIGHTS = 2.05  # side of the crop in face heights: hair above, shoulders below
+_LEAST_FACE_HEIGHTS = 1.25  # in pictures that are hardly larger than the face
 _RISE = 0.06  # the crop's centre above the face's, in face heights
 _TOP, _CHIN = 10, 152
 _SEAM = 0.06  # width of the soft border of the paste mask, share of the side
+
+
+def _move_inside(start: int, side: int, length: int) -> int:
+    """The first pixel of a stretch of ``side`` moved into ``length`` pixels where it fits."""
+    if side > length:
+        return (length - side) // 2
+    return min(max(start, 0), length - side)
 
 
 @dataclass(frozen=True)
@@ -34,17 +42,43 @@ class PortraitCrop:
     size: int
 
     @classmethod
-    def from_face(cls, face: Face, size: int) -> PortraitCrop:
-        """The crop for a tracked face; ``size`` is the side of the frames in pixels."""
+    def from_face(cls, face: Face, size: int, picture_size: tuple[int, int]) -> PortraitCrop:
+        """The crop for a tracked face.
+
+        It stays within the picture as long as the face does.
+
+        Args:
+            face: landmarks in the picture's pixels.
+            size: side of the frames in pixels.
+            picture_size: height and width of the picture.
+
+        Raises:
+            PortraitError: when ``size`` is below 16 pixels.
+        """
         if size < 16:
             raise PortraitError(f"The frame size {size} is too small: use at least 16 pixels.")
         points = face.landmarks[:, :2]
+        low, high = points.min(0), points.max(0)
         upright = float(np.linalg.norm(points[_TOP] - points[_CHIN]))
-        width = float(np.ptp(points[:, 0]))
-        height = max(upright, width, float(np.ptp(points[:, 1])))
-        side = max(16, int(round(_FACE_HEIGHTS * height / 2)) * 2)
-        x, y = (points.min(0) + points.max(0)) / 2
-        return cls(int(round(x - side / 2)), int(round(y - _RISE * height - side / 2)), side, size)
+        height = max(upright, float((high - low).max()))
+        side = max(16.0, min(_FACE_HEIGHTS * height, max(min(picture_size), _LEAST_FACE_HEIGHTS * height)))
+        even = int(side / 2) * 2
+        x, y = (low + high) / 2
+        corner = (x - even / 2, y - _RISE * height - even / 2)
+        left, top = (
+            _move_inside(round(float(start)), even, length)
+            for start, length in zip(corner, picture_size[::-1], strict=True)
+        )
+        return cls(left, top, even, size)
+
+    def free_sides(self, height: int, width: int) -> tuple[bool, bool, bool, bool]:
+        """Whether the left, top, right and bottom side lie inside the picture, so that frames must join there."""
+        return (
+            self.left > 0,
+            self.top > 0,
+            self.left + self.side < width,
+            self.top + self.side < height,
+        )
 
     @property
     def scale(self) -> float:
@@ -109,6 +143,6 @@ class PortraitCrop:
             t = np.clip(near / seam, 0, 1)
             return np.asarray(t * t * (3 - 2 * t), np.float32)
 
-        columns = ramp(self.left > 0, self.left + self.side < width)
-        rows = ramp(self.top > 0, self.top + self.side < height)
+        left, top, right, bottom = self.free_sides(height, width)
+        columns, rows = ramp(left, right), ramp(top, bottom)
         return rows[:, None] * columns[None]
