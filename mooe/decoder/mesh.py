@@ -250,7 +250,7 @@ def _rings(
     factors = np.array(_RING_FACTORS, np.float32)
     xy = centre[:2] + factors[:, None, None] * (oval[None, :, :2] - centre[:2])
     # Behind the outline the skull recedes to the depth of the ears.
-    away = _smooth((factors - 1) / 0.45)[:, None]
+    away = _smooth((factors - 1) / 0.7)[:, None]
     depth = oval[None, :, 2] * (1 - away) + np.maximum(oval[None, :, 2], pivot[2]) * away
     points = np.concatenate([xy, depth[..., None]], -1).reshape(-1, 3).astype(np.float32)
     unit = alignment.scale

@@ -21,6 +21,8 @@ from mooe.face.tracker import Face
 Image = NDArray[np.uint8]
 Float = NDArray[np.float32]
 MAX_PICTURE_SIDE = 1920
+_SIDE_DEPTH = -0.28  # head-frame units behind the middle of the face
+_SIDE_SOFTNESS = 0.06
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,20 @@ def _fit_picture(image: Image) -> tuple[Image, tuple[float, float]]:
     return picture, (new_width / width, new_height / height)
 
 
+def _flatten_sides(landmarks: Float, alignment: HeadAlignment) -> Float:
+    """Landmarks ``[478, 3]`` whose depth ends softly at :data:`_SIDE_DEPTH`.
+
+    The sides of a face run almost along the line of sight. A small turn would fold them over the hair beside them,
+    for which a photograph has no layer of its own: with less depth they narrow instead.
+    """
+    depth = -(landmarks[:, 2] - alignment.translation[2]) / alignment.scale
+    flat = landmarks.copy()
+    over = (depth - _SIDE_DEPTH) / _SIDE_SOFTNESS
+    limited = _SIDE_DEPTH + _SIDE_SOFTNESS * np.logaddexp(over, 0.0)
+    flat[:, 2] = alignment.translation[2] - limited * alignment.scale
+    return flat.astype(np.float32)
+
+
 def encode_portrait(image: Image, face: Face, size: int = 256) -> SourcePortrait:
     """Prepare a photograph.
 
@@ -97,6 +113,7 @@ def encode_portrait(image: Image, face: Face, size: int = 256) -> SourcePortrait
     frame = crop.cut(picture)
     points_px = crop.to_crop(landmarks)
     alignment = HeadAlignment.from_landmarks(points_px)
+    points_px = _flatten_sides(points_px, alignment)
     points = alignment.to_head(points_px).astype(np.float32)
     neutral = neutral_points(points, face.blendshapes)
     tone = PortraitTone.measure(frame, points_px)

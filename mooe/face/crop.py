@@ -122,27 +122,52 @@ class PortraitCrop:
         if x0 >= x1 or y0 >= y1:
             return out
         inner = (slice(y0 - self.top, y1 - self.top), slice(x0 - self.left, x1 - self.left))
-        mask = self.paste_mask(height, width)[inner][..., None]
-        below = picture[y0:y1, x0:x1].astype(np.float32)
-        out[y0:y1, x0:x1] = np.rint(below + (frame[inner] - below) * mask).astype(np.uint8)
+        rows, columns = self._ramps(height, width)
+        rows, columns = rows[inner[0]], columns[inner[1]]
+        frame = frame[inner]
+        below = picture[y0:y1, x0:x1]
+        target = out[y0:y1, x0:x1]
+        target[:] = frame
+        for i in _runs(rows < 1):
+            _mix(target[i], frame[i], below[i], rows[i, None] * columns[None])
+        for j in _runs(columns < 1):
+            for i in _runs(rows == 1):
+                part = (i, j)
+                _mix(target[part], frame[part], below[part], np.broadcast_to(columns[j], (1, columns[j].size)))
         return out
 
     def paste_mask(self, height: int, width: int) -> NDArray[np.float32]:
         """Weight of the frame over the picture, float32 ``[side, side]``.
 
-        It falls to 0 at those sides of the square that lie inside the ``height`` x ``width`` picture and stays 1 at
-        sides beyond it, where there is nothing to blend with.
+        It falls to 0 at those sides of the square that lie inside the ``height`` x ``width`` picture and
+        stays 1 at sides beyond it, where there is nothing to blend with.
         """
+        rows, columns = self._ramps(height, width)
+        return rows[:, None] * columns[None]
+
+    def _ramps(self, height: int, width: int) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         seam = max(_SEAM * self.side, 1.0)
         i = np.arange(self.side, dtype=np.float32)
 
-        def ramp(first_inside: bool, last_inside: bool) -> NDArray[np.float32]:
-            near = np.minimum(
-                i if first_inside else np.inf, (self.side - 1 - i) if last_inside else np.inf
-            )
+        def ramp(first: bool, last: bool) -> NDArray[np.float32]:
+            near = np.full(self.side, np.inf, np.float32)
+            if first:
+                near = np.minimum(near, i)
+            if last:
+                near = np.minimum(near, self.side - 1 - i)
             t = np.clip(near / seam, 0, 1)
             return np.asarray(t * t * (3 - 2 * t), np.float32)
 
         left, top, right, bottom = self.free_sides(height, width)
-        columns, rows = ramp(left, right), ramp(top, bottom)
-        return rows[:, None] * columns[None]
+        return ramp(top, bottom), ramp(left, right)
+
+
+def _runs(mask: NDArray[np.bool_]) -> list[slice]:
+    """The stretches where ``mask`` is true."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], mask, [False]]).astype(np.int8)))
+    return [slice(int(a), int(b)) for a, b in zip(edges[::2], edges[1::2], strict=True)]
+
+
+def _mix(target: Image, frame: Image, below: Image, mask: NDArray[np.float32]) -> None:
+    base = below.astype(np.float32)
+    target[:] = np.rint(base + (frame - base) * mask[..., None]).astype(np.uint8)
