@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from mooe.audio import HamaSpeechEncoder
 from mooe.errors import AudioError
 
 SILENCE = "sil"
@@ -76,27 +77,28 @@ def load_phone_times(path: Path) -> list[PhoneTime]:
         ) from error
 
 
-def recognise_phone_times(waveform: NDArray[np.float32], sample_rate: int = 16000) -> list[PhoneTime]:
+def recognise_phone_times(
+    waveform: NDArray[np.float32], *, delay: float = RECOGNISER_DELAY
+) -> list[PhoneTime]:
     """Phone times of real speech from the emissions of hama's CTC recogniser.
 
-    An emission is a peak, not a span: each phone is given the time of its peak less
-    :data:`RECOGNISER_DELAY`, so its middle is where the lips are expected to have formed it, give or take a
-    video frame.
+    An emission is a peak, not a span: each phone lasts 20 ms around its peak less the delay, where the lips
+    are expected to have formed it, give or take a video frame.
 
     Args:
-        waveform: float32 [n] in [-1, 1].
-        sample_rate: samples a second.
+        waveform: float32 [n] in [-1, 1], 16 kHz, of any length.
+        delay: seconds from the lips to the peak.
     """
-    from hama.asr import ASRModel
-
-    model = ASRModel()
-    result = model.transcribe_waveform(waveform, sample_rate)
-    tokens, before, phones = model.decoder_tokens, -1, []
-    for index, token in enumerate(result.frame_token_ids):
-        if token != before and not tokens[token].startswith("<"):
-            start = index * _RECOGNISER_STEP - RECOGNISER_DELAY
-            phones.append(PhoneTime(tokens[token], start, start + _RECOGNISER_STEP))
-        before = token
+    encoder = HamaSpeechEncoder()
+    tokens = encoder.phone_tokens
+    steps = encoder.encode(waveform)[:, : 2 * len(tokens)].reshape(-1, len(tokens))
+    best = steps.argmax(axis=1)
+    phones = []
+    for first in np.flatnonzero(np.diff(best, prepend=-1)):
+        token = tokens[best[first]]
+        if not token.startswith("<"):
+            start = float(first) * _RECOGNISER_STEP - delay
+            phones.append(PhoneTime(token, start, start + _RECOGNISER_STEP))
     return phones
 
 
