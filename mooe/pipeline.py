@@ -32,7 +32,7 @@ from mooe.motion.driving import MotionDriver
 from mooe.motion.pose import HeadPosePredictor
 from mooe.motion.sampling import Guidance, WindowSampler, iterate_windows
 from mooe.motion.unet import MotionUNet
-from mooe.weights import check_finite, load_embedded, make_debug, own_memory
+from mooe.weights import load_embedded, make_debug, own_memory
 
 Frame = NDArray[np.uint8]
 Audio = NDArray[np.float32] | Tensor | str | PathLike[str]
@@ -242,7 +242,14 @@ class MoEEPipeline(DiffusionPipeline):
         """Make a clip chunk by chunk; see :meth:`__call__` for the arguments."""
         waveform = self._waveform(audio)
         settings = self._check(
-            emotion, intensity, num_inference_steps, audio_scale, emotion_scale, head_motion, blink_rate, generator
+            emotion,
+            intensity,
+            num_inference_steps,
+            audio_scale,
+            emotion_scale,
+            head_motion,
+            blink_rate,
+            generator,
         )
         settings.on_step = on_step
         stream = MoEEStream(waveform, frame_count(len(waveform)), FRAME_RATE, iter(()))
@@ -312,9 +319,7 @@ class MoEEPipeline(DiffusionPipeline):
             frames: Any = self.codec.encode(torch.from_numpy(motion.displacement).to(self.codec.device))
         else:
             frames = _convert([f for c in chunks for f in c.frames], output_type)
-        output = MoEEPipelineOutput(
-            frames=frames, audio=stream.audio, fps=FRAME_RATE, motion=motion, gates=gates
-        )
+        output = MoEEPipelineOutput(frames=frames, audio=stream.audio, fps=FRAME_RATE, motion=motion, gates=gates)
         return output if return_dict else output.to_tuple()
 
     def _waveform(self, audio: Audio) -> NDArray[np.float32]:

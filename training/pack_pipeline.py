@@ -1,6 +1,6 @@
 """Put trained weights together as a pipeline folder, in half precision.
 
-    python training/pack_pipeline.py --runs runs --out mooe/assets/pipeline
+python training/pack_pipeline.py --runs runs --out mooe/assets/pipeline
 """
 
 from __future__ import annotations
@@ -34,7 +34,13 @@ def main() -> None:
         HeadPosePredictor.from_pretrained(runs / "pose/weights"),
         FlowMatchEulerDiscreteScheduler(shift=2.0),
     )
-    for module in (pipeline.codec, pipeline.unet, pipeline.adapters, pipeline.emotion_encoder, pipeline.pose_predictor):
+    for module in (
+        pipeline.codec,
+        pipeline.unet,
+        pipeline.adapters,
+        pipeline.emotion_encoder,
+        pipeline.pose_predictor,
+    ):
         module.half()
     temporary = options.out.with_name("pipeline.tmp")
     shutil.rmtree(temporary, ignore_errors=True)

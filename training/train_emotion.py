@@ -93,7 +93,10 @@ class EmotionStage:
         with torch.no_grad():
             conditioning = self.unet.condition(batch.features, batch.controls)
         override = self._own_expert(batch.emotion) if single else None
-        with self.adapters.condition(self.encoder(batch.emotion), override), self.adapters.collect_gates() as gates:
+        with (
+            self.adapters.condition(self.encoder(batch.emotion), override),
+            self.adapters.collect_gates() as gates,
+        ):
             predicted = self.unet(noised, timestep, conditioning, batch.known).float()
         error = (predicted - batch.latents) * weight
         share = weight.mean().clamp(min=1e-3)

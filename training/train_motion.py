@@ -127,9 +127,7 @@ def main() -> None:
     # rare phones would be blown up without a floor
     unet.audio_encoder.feature_mean.copy_(torch.from_numpy(sound.mean(0)))
     unet.audio_encoder.feature_std.copy_(torch.from_numpy(np.maximum(sound.std(0), 0.05)))
-    loop = TrainingLoop(
-        config.loop, {"unet": unet}, MotionStage(config, corpus, codec, unet), unet.save_pretrained
-    )
+    loop = TrainingLoop(config.loop, {"unet": unet}, MotionStage(config, corpus, codec, unet), unet.save_pretrained)
     loop.prepare()
     loop.run(options.max_minutes)
 

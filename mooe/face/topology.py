@@ -71,9 +71,7 @@ def arkit_to_displacement(weights: NDArray[np.float32]) -> NDArray[np.float32]:
 def mirror_index() -> NDArray[np.int64]:
     """For each of the 52 shapes the one on the other side of the face, int64 ``[52]``."""
     swap = {"Left": "Right", "Right": "Left"}
-    names = [
-        next((n.removesuffix(s) + t for s, t in swap.items() if n.endswith(s)), n) for n in ARKIT_NAMES
-    ]
+    names = [next((n.removesuffix(s) + t for s, t in swap.items() if n.endswith(s)), n) for n in ARKIT_NAMES]
     return np.array([ARKIT_NAMES.index(n) for n in names])
 
 
@@ -88,7 +86,7 @@ REGIONS: dict[str, tuple[int, ...]] = {
 
 
 def region_weight(name: str, radius: float) -> NDArray[np.float32]:
-    """How much each point belongs to a region: 1 on it, falling to 0 at ``radius`` (head-frame units) away; ``[478]``."""
+    """How much each point belongs to a region ``[478]``: 1 on it, 0 from ``radius`` (eye distances) on."""
     points = canonical_points()
     members = points[list(REGIONS[name])]
     distance = np.linalg.norm(points[:, None] - members[None], axis=-1).min(1)

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib import resources
 from types import TracebackType
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +29,7 @@ class Face:
     Attributes:
         landmarks: float32 ``[478, 3]`` in pixels; x to the right, y down, z away from the camera in the same
             unit as x (zero at the head's centre).
-        blendshapes: the 52 ARKit weights in [0, 1] by name.
+        blendshapes: ARKit weights in [0, 1] by name, 51 of the 52: the tracker does not see the tongue.
         pose: float64 ``[4, 4]``, MediaPipe's facial transformation matrix (canonical face to camera, cm).
         score: share of the landmarks that lie inside the image, in [0, 1].
     """
@@ -68,6 +73,20 @@ def _model_bytes() -> bytes:
     return data
 
 
+@contextmanager
+def _without_native_log() -> Iterator[None]:
+    """Keep MediaPipe's start-up chatter, which no setting turns off, out of the terminal."""
+    sys.stderr.flush()
+    saved, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(saved, 2)
+        os.close(saved)
+        os.close(nowhere)
+
+
 class FaceTracker:
     """Finds faces and their landmarks in images.
 
@@ -92,7 +111,11 @@ class FaceTracker:
             output_face_blendshapes=True,
             output_facial_transformation_matrixes=True,
         )
-        self._landmarker = vision.FaceLandmarker.create_from_options(options)
+        with _without_native_log():
+            self._landmarker = vision.FaceLandmarker.create_from_options(options)
+            # the first image starts threads that log, too; a blank one leaves no track
+            blank = mp.Image(image_format=mp.ImageFormat.SRGB, data=np.zeros((64, 64, 3), np.uint8))
+            self._detect(blank)
 
     def __enter__(self) -> FaceTracker:
         return self
@@ -106,17 +129,19 @@ class FaceTracker:
         """Free the landmarker."""
         self._landmarker.close()
 
+    def _detect(self, frame: Any) -> Any:
+        if not self._video:
+            return self._landmarker.detect(frame)
+        self._timestamp_ms += 40
+        return self._landmarker.detect_for_video(frame, self._timestamp_ms)
+
     def detect(self, image: NDArray[np.uint8]) -> list[Face]:
         """Find all faces in ``image`` (uint8 RGB ``[H, W, 3]``), largest first; an empty list when there is none."""
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8:
             raise PortraitError("The image must be an RGB array of bytes with the shape [height, width, 3].")
         height, width = image.shape[:2]
         frame = self._mp.Image(image_format=self._mp.ImageFormat.SRGB, data=np.ascontiguousarray(image))
-        if self._video:
-            self._timestamp_ms += 40
-            result = self._landmarker.detect_for_video(frame, self._timestamp_ms)
-        else:
-            result = self._landmarker.detect(frame)
+        result = self._detect(frame)
         faces = []
         for points, shapes, pose in zip(
             result.face_landmarks, result.face_blendshapes, result.facial_transformation_matrixes, strict=True

@@ -33,7 +33,7 @@ class BlinkSchedule:
         mean = max(60.0 / self._rate - _SHORTEST_PAUSE, 0.1)
         # gamma with shape 2: blinks neither clump nor tick like a clock
         pause = _SHORTEST_PAUSE + self._rng.gamma(2.0, mean / 2.0)
-        return int(round((0.5 * pause if first else pause) * FRAME_RATE))
+        return round((0.5 * pause if first else pause) * FRAME_RATE)
 
     def take(self, num_frames: int) -> Array:
         """The next frames' lid closing in [0, 1], float32 ``[num_frames]``."""

@@ -61,9 +61,7 @@ class MotionDriver:
         self._pose = self._head_pose(pose_predictor, padded, head_motion, seeds[0])
         blink = BlinkSchedule(np.random.default_rng(seeds[1]), blink_rate).take(padded)
         gaze = GazeSchedule(np.random.default_rng(seeds[2])).take(padded)
-        self._controls = Controls(
-            self._emotion.sum(1), blink, gaze, self._pose[:, :3], self._pose[:, 3:]
-        ).stack()
+        self._controls = Controls(self._emotion.sum(1), blink, gaze, self._pose[:, :3], self._pose[:, 3:]).stack()
 
     def _head_pose(self, predictor: HeadPosePredictor, length: int, amount: float, seed: int) -> Array:
         knots = -(-length // FRAMES_PER_KNOT)

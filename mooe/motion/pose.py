@@ -87,7 +87,11 @@ class PoseSampler:
     """
 
     def __init__(
-        self, predictor: HeadPosePredictor, generator: torch.Generator, amount: float = 1.0, temperature: float = 0.8
+        self,
+        predictor: HeadPosePredictor,
+        generator: torch.Generator,
+        amount: float = 1.0,
+        temperature: float = 0.8,
     ) -> None:
         self.predictor, self.generator = predictor, generator
         self.amount, self.temperature = amount, temperature

@@ -43,7 +43,7 @@ class TemporalAudioEncoder(nn.Module):
         self.mouth = nn.Linear(channels, 3 * len(MOUTH_POINTS))
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Speech features ``[B, F, D]`` -> encoding ``[B, F, C]``, mouth ``[B, F, 123]`` (tenths of an eye distance)."""
+        """Speech features ``[B, F, D]`` -> encoding ``[B, F, C]`` and mouth ``[B, F, 123]`` (tenths of eye distances)."""
         normalised = ((features - self.feature_mean) / self.feature_std).to(self.project.weight.dtype)
         hidden = functional.silu(self.project(normalised.transpose(1, 2)))
         for layer in self.layers:
@@ -149,9 +149,7 @@ class MotionUNet(ModelMixin, ConfigMixin):
             audio = torch.where(audio_present[:, None, None], audio, self.null_audio.to(audio.dtype))
         control = self.control_project(controls.to(audio.dtype))
         radius = self.config["token_radius"]
-        around = torch.stack(
-            [audio[:, inner.start + k : inner.stop + k] for k in range(-radius, radius + 1)], dim=2
-        )
+        around = torch.stack([audio[:, inner.start + k : inner.stop + k] for k in range(-radius, radius + 1)], dim=2)
         tokens = torch.cat([around, control[:, :, None]], dim=2)
         size = self.config["latent_size"]
         quarters = self.to_maps(audio[:, inner] + control).unflatten(-1, (-1, 2, 2))

@@ -31,7 +31,7 @@ UPPER_TEETH, UPPER_GUM, LOWER_TEETH, LOWER_GUM, TONGUE = range(5)
 UPPER_CROWNS = ((8.5, 10.2), (6.6, 8.8), (7.6, 9.8), (7.0, 8.4), (6.8, 7.6), (10.0, 7.0))
 LOWER_CROWNS = ((5.2, 8.6), (5.8, 8.8), (6.8, 10.0), (7.0, 8.2), (7.1, 7.6), (11.0, 7.0))
 ENAMEL = np.array([0.97, 0.94, 0.86])
-ENAMEL_NECK = np.array([0.90, 0.82, 0.68])
+ENAMEL_NECK = np.array([0.92, 0.85, 0.77])
 GUM = np.array([0.66, 0.34, 0.33])
 TONGUE_COLOR = np.array([0.62, 0.33, 0.33])
 
@@ -97,16 +97,16 @@ def crown(arch: Arch, centre: float, width: float, height: float, kind: int, awa
     v, u = np.meshgrid(np.concatenate([v_front, v_back]), u, indexing="ij")
     front = np.arange(v.shape[0])[:, None] < len(v_front)
     thickness = {0: 1.9, 1: 2.6, 2: 2.6}[kind]
-    narrow = 0.80 + 0.20 * np.sin(np.pi / 2 * np.clip(v * 1.35, 0, 1))
+    narrow = 0.84 + 0.16 * np.sin(np.pi / 2 * np.clip(v * 1.35, 0, 1))
     corner = {0: 0.07 * np.abs(u) ** 4, 1: 0.16 * np.abs(u) ** 1.5, 2: 0.13 * np.abs(u) ** 1.8}[kind]
     rise = height * (1 - v * (1 - corner))
-    bulge = (1 - np.abs(u) ** 2.8) * (0.80 + 0.20 * np.sin(np.pi * (0.15 + 0.75 * v))) * (1 - 0.45 * v**8)
+    bulge = (1 - 0.85 * np.abs(u) ** 3.2) * (0.80 + 0.20 * np.sin(np.pi * (0.15 + 0.75 * v))) * (1 - 0.45 * v**8)
     outward = np.where(front, thickness * bulge, -thickness * (0.25 + 0.9 * (1 - v)) * (1 - 0.5 * u**2))
     points = arch.place(centre + u * width / 2 * narrow, outward, away * rise)
     # Enamel is warmer towards the neck and a little clearer at the edge; neighbours shade each other's sides.
     neck = np.clip(1 - v * 2.2, 0, 1)[..., None]
     color = ENAMEL * (1 - neck) + ENAMEL_NECK * neck
-    color = color * np.where(v > 0.9, 0.94, 1.0)[..., None] * (1 - 0.30 * np.abs(u) ** 5)[..., None]
+    color = color * np.where(v > 0.9, 0.94, 1.0)[..., None] * (1 - 0.20 * np.abs(u) ** 6)[..., None]
     color = color * np.where(front, 1.0, 0.7)[..., None]
     return points.reshape(-1, 3), grid_faces(*u.shape), color.reshape(-1, 3), part
 
@@ -137,7 +137,7 @@ def jaw(arch: Arch, crowns: tuple[tuple[float, float], ...], away: float, teeth:
         kind = 0 if i < 2 else 1 if i == 2 else 2
         for side in (-1.0, 1.0):
             centre = side * (edge + width / 2)
-            parts.append(crown(arch, centre, width * 0.985, height, kind, away, teeth))
+            parts.append(crown(arch, centre, width * 1.01, height, kind, away, teeth))
             centres.append(centre)
             widths.append(width)
             heights.append(height)

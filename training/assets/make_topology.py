@@ -25,7 +25,12 @@ from mooe.face.tracker import FaceTracker
 
 SIZE = 1024
 HIDDEN = ("M_EyeOcclusion", "M_LacrimalFluid", "M_EyeBlend", "M_EyeLashes")
-COLORS = {"Sclera": (0.95, 0.95, 0.95), "Iris": (0.2, 0.12, 0.08), "Teeth": (0.9, 0.9, 0.85), "Gums": (0.6, 0.2, 0.2)}
+COLORS = {
+    "Sclera": (0.95, 0.95, 0.95),
+    "Iris": (0.2, 0.12, 0.08),
+    "Teeth": (0.9, 0.9, 0.85),
+    "Gums": (0.6, 0.2, 0.2),
+}
 SKIN = (0.82, 0.62, 0.52)
 # An eyeball's radius is about 12 mm of the 90 mm between the outer eye corners; full weight is a turn of 30 degrees
 # sideways and 25 up or down. ICT's eyeballs do not move with its shapes, so the irises are moved here.
@@ -163,8 +168,16 @@ def build(head: Head) -> dict[str, Array]:
     with FaceTracker() as tracker:
         corners, shares = head.tie({}, tracker)
         # 0.35 opens the lips far enough to tell the two inner edges apart and is still well inside the tracker's range
-        open_corners, open_shares = head.tie({"jawOpen": 0.35, "mouthLowerDown_L": 0.3, "mouthLowerDown_R": 0.3,
-                                              "mouthUpperUp_L": 0.3, "mouthUpperUp_R": 0.3}, tracker)
+        open_corners, open_shares = head.tie(
+            {
+                "jawOpen": 0.35,
+                "mouthLowerDown_L": 0.3,
+                "mouthLowerDown_R": 0.3,
+                "mouthUpperUp_L": 0.3,
+                "mouthUpperUp_R": 0.3,
+            },
+            tracker,
+        )
     lips = np.array([*LIPS_INNER, *LIPS_OUTER])
     corners[lips], shares[lips] = open_corners[lips], open_shares[lips]
 
@@ -213,10 +226,15 @@ def main() -> None:
     arguments = parser.parse_args()
     tensors = build(Head(arguments.head))
     temporary = arguments.out.with_suffix(".tmp")
-    save_file(tensors, temporary, metadata={
-        "source": "derived from ICT-FaceKit (MIT licence, Copyright USC Institute for Creative Technologies)",
-        "unit": "outer eye-corner distance", "frame": "x right, y up, z to the camera",
-    })
+    save_file(
+        tensors,
+        temporary,
+        metadata={
+            "source": "derived from ICT-FaceKit (MIT licence, Copyright USC Institute for Creative Technologies)",
+            "unit": "outer eye-corner distance",
+            "frame": "x right, y up, z to the camera",
+        },
+    )
     temporary.replace(arguments.out)
 
 

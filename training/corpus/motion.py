@@ -120,7 +120,12 @@ class MotionCorpus:
         self.clips, self.window = clips, window
 
     def sample(
-        self, rng: np.random.Generator, *, neutral: float = 0.4, compound: float = 0.15, alternative: bool = False
+        self,
+        rng: np.random.Generator,
+        *,
+        neutral: float = 0.4,
+        compound: float = 0.15,
+        alternative: bool = False,
     ) -> Take:
         """Draw a take.
 
@@ -141,7 +146,13 @@ class MotionCorpus:
         return self.act(clip, weights, rng, first=first, alternative=alternative)
 
     def act(
-        self, clip: SpeechClip, weights: Array, rng: np.random.Generator, *, first: int = 0, alternative: bool = False
+        self,
+        clip: SpeechClip,
+        weights: Array,
+        rng: np.random.Generator,
+        *,
+        first: int = 0,
+        alternative: bool = False,
     ) -> Take:
         """Act ``window`` frames of ``clip`` from frame ``first`` on with the emotion ``weights`` ``[6]``."""
         span = slice(first, first + self.window)
@@ -151,9 +162,7 @@ class MotionCorpus:
         emotion = weights[None] * envelope[:, None]
         emotion /= np.maximum(emotion.sum(1, keepdims=True), 1)
         track, closure, rest = mouth_track(list(clip.phones), clip.num_frames, MouthStyle.sample(rng), FRAME_RATE)
-        gain = 1 + sum(
-            emotion[:, i] * (EXPRESSIONS[n].articulation - 1) for i, n in enumerate(EMOTIONS)
-        )
+        gain = 1 + sum(emotion[:, i] * (EXPRESSIONS[n].articulation - 1) for i, n in enumerate(EMOTIONS))
         parted = sum(emotion[:, i] * EXPRESSIONS[n].parted for i, n in enumerate(EMOTIONS))
         shut = np.maximum(closure, rest * (1 - parted))
         strength = float(weights.sum())
@@ -171,9 +180,7 @@ class MotionCorpus:
             if strength == 0 or rng.random() < 0.7:
                 swapped[:, int(rng.integers(len(EMOTIONS)))] = rng.uniform(0.4, 1.0)
             other = _pad(self._displace(track, swapped @ faces, upper, shut, span), self.window)
-        controls = Controls(
-            *(_pad(x[span], self.window) for x in (emotion.sum(1), blink, gaze, rotation, translation))
-        )
+        controls = Controls(*(_pad(x[span], self.window) for x in (emotion.sum(1), blink, gaze, rotation, translation)))
         return Take(
             self._sound(features, first),
             _pad(displacement, self.window), controls, _pad(emotion[span], self.window), other,

@@ -115,7 +115,9 @@ class MouthStyle:
     def sample(rng: np.random.Generator) -> MouthStyle:
         gains = tuple(float(g) for g in rng.uniform(0.85, 1.15, 4))
         return MouthStyle(
-            float(rng.uniform(0.8, 1.2)), (gains[0], gains[1], gains[2], gains[3]), float(rng.uniform(0.03, 0.05))
+            float(rng.uniform(0.8, 1.2)),
+            (gains[0], gains[1], gains[2], gains[3]),
+            float(rng.uniform(0.03, 0.05)),
         )
 
 
