@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numba
@@ -13,7 +14,8 @@ from numpy.typing import NDArray
 from mooe.decoder.mesh import pose_points
 from mooe.decoder.rasterizer import rasterize_polygon
 from mooe.face.alignment import HeadAlignment
-from mooe.face.regions import LEFT_EYE, LEFT_IRIS, RIGHT_EYE, RIGHT_IRIS
+from mooe.face.regions import ARKIT_NAMES, LEFT_EYE, LEFT_IRIS, RIGHT_EYE, RIGHT_IRIS
+from mooe.face.topology import arkit_shapes
 
 Float = NDArray[np.float32]
 EYES = ((RIGHT_EYE, RIGHT_IRIS), (LEFT_EYE, LEFT_IRIS))
@@ -89,6 +91,31 @@ def _eye_kernel(x_min, y_min, inverse, forward, photo, driven, iris, radius, gaz
             # the shade of the upper lid comes down with it
             near = math.exp(-max(height_below, 0.0) / reach)
             light[y, x] = 1.0 - shade * near * min((down + wider_top) / (2.0 * reach), 1.0)
+
+
+@lru_cache(maxsize=1)
+def _gaze_maps() -> tuple[Float, Float]:
+    """For each eye the matrix ``[3, 3 * 17]`` from what its ring and its iris centre moved to the gaze alone.
+
+    Trackers and shape tables let the iris go along with a closing or widening lid. The motion is split by least
+    squares into the ARKit shapes around the eye, and what lids and brows do to the iris is taken off.
+    """
+    shapes = arkit_shapes()
+    maps = []
+    for side, (ring, iris) in zip(("Right", "Left"), EYES, strict=True):
+        names = [
+            n for n in ARKIT_NAMES if n.startswith(("eye", "brow", "cheekSquint")) and n.endswith((side, "InnerUp"))
+        ]
+        rows = [ARKIT_NAMES.index(n) for n in names]
+        points = [*ring, iris[0]]
+        basis = shapes[rows][:, points].reshape(len(rows), -1).T.astype(np.float64)
+        weights = np.linalg.solve(basis.T @ basis + 1e-4 * np.eye(len(rows)), basis.T)
+        lids = np.array([0.0 if n.startswith("eyeLook") else 1.0 for n in names])
+        along = shapes[rows, iris[0]].T.astype(np.float64) * lids
+        own = np.zeros((3, basis.shape[0]))
+        own[:, -3:] = np.eye(3)
+        maps.append((own - along @ weights).astype(np.float32))
+    return maps[0], maps[1]
 
 
 @dataclass(frozen=True)
@@ -170,7 +197,7 @@ class EyeLayer:
             For each eye that is open: rows, columns, colours float32 ``[h, w, 3]`` and coverage ``[h, w, 1]``.
         """
         layers = []
-        for axes, (ring, iris) in zip(self._axes, EYES, strict=True):
+        for axes, gaze_map, (ring, iris) in zip(self._axes, _gaze_maps(), EYES, strict=True):
             lids = target[list(ring)]
             low = np.floor((lids.min(0) - 1) * factor).astype(int) - 1
             high = np.ceil((lids.max(0) + 1) * factor).astype(int) + 2
@@ -186,7 +213,8 @@ class EyeLayer:
             posed = np.eye(3, dtype=np.float32)
             posed[:2, 0], posed[:2, 1], posed[:2, 2] = moved[1] - moved[0], moved[2] - moved[0], moved[0]
             inverse = np.linalg.inv(posed).astype(np.float32)
-            shift = self.alignment.scale * (self.alignment.rotation @ displacement[iris[0]])[:2] * (1, -1)
+            look = gaze_map @ displacement[[*ring, iris[0]]].reshape(-1)
+            shift = self.alignment.scale * (self.alignment.rotation @ look)[:2] * (1, -1)
             gaze = (np.linalg.inv(axes.frame[:2, :2]) @ shift).astype(np.float32)
             # canvas pixel index -> frame pixel -> own axes, and back
             to_frame = np.array([[1 / factor, 0, 0.5 / factor], [0, 1 / factor, 0.5 / factor], [0, 0, 1]], np.float32)

@@ -30,6 +30,7 @@ _BEHIND_LIPS = -0.035
 _SHADOW_TINT = np.array([0.80, 1.06, 1.10], np.float32)  # lips pass red light into their own shade
 _OPEN_PHOTO = 0.022, 0.045  # lip gap in the photograph from which its own teeth are kept, and kept fully
 _SUPERSAMPLE = 2
+_ENAMEL = np.array([0.95, 0.91, 0.83], np.float32)  # mean albedo of the proxy's crowns
 _TOOTH_LUMA = 0.86  # of a white surface in the same light
 _LIP_SEARCH = 0.05
 _MIN_OPENING = 0.004  # head-frame units below which the mouth counts as shut
@@ -74,7 +75,7 @@ class MouthLayer:
     """The inside of one portrait's mouth.
 
     Args:
-        photo: head crop uint8 ``[size, size, 3]``.
+        frame: head crop uint8 ``[size, size, 3]``.
         landmarks: crop landmarks ``[478, 3]`` (pixels).
         neutral: neutral face ``[478, 3]``, head frame.
         alignment: of the photograph in the crop.
@@ -83,6 +84,7 @@ class MouthLayer:
 
     def __init__(
         self,
+        frame: NDArray[np.uint8],
         landmarks: Float,
         neutral: Float,
         alignment: HeadAlignment,
@@ -95,17 +97,7 @@ class MouthLayer:
         self._size = float(np.clip(width, 0.85, 1.2)) ** 0.5
         stomion = (neutral[13] + neutral[14]) / 2
         points = proxy.points * self._size
-        upper = np.isin(proxy.part, (UPPER_TEETH, UPPER_GUM))
-        points[upper, 1] += _UPPER_EDGE
-        points[~upper, 1] += _LOWER_EDGE
-        points[~upper, 2] -= 0.025
-        self._points = (points + stomion + (0, 0, _BEHIND_LIPS)).astype(np.float32)
-        self._lower = ~upper
-        self._faces = proxy.faces
-        self._colors = self._shade(proxy)
-        dark = 0.10 * tone.lips + 0.02 * tone.exposure
-        self._shadow_tint = 1 + (_SHADOW_TINT - 1) * tone.chroma
-        self._dark = tone.apply((dark * (1.0, 0.72, 0.72)).astype(np.float32))
+        self._plane = stomion + np.array([[0, 0, 0], [0.1, 0, 0], [0, 0.1, 0]], np.float32)
         self._photo_lips = landmarks[list(LIPS_INNER), :2]
         self._photo_outer = landmarks[list(LIPS_OUTER), :2]
         head = alignment.to_head(landmarks)
@@ -113,7 +105,51 @@ class MouthLayer:
         gap = float((head[UPPER_LIP, 1] - head[LOWER_LIP, 1]).max())
         self.photo_opening = float(np.clip((gap - low) / (high - low), 0, 1))
         self._photo_angle = jaw_angle(neutral, head)
-        self._plane = stomion + np.array([[0, 0, 0], [0.1, 0, 0], [0, 0.1, 0]], np.float32)
+        teeth = self._photo_teeth(frame)
+        self._edge = _UPPER_EDGE if teeth is None else self._photo_edge(frame, head)
+        upper = np.isin(proxy.part, (UPPER_TEETH, UPPER_GUM))
+        points[upper, 1] += self._edge
+        points[~upper, 1] += _LOWER_EDGE
+        points[~upper, 2] -= 0.025
+        self._points = (points + stomion + (0, 0, _BEHIND_LIPS)).astype(np.float32)
+        self._lower = ~upper
+        self._faces = proxy.faces
+        dark = 0.10 * tone.lips + 0.02 * tone.exposure
+        self._shadow_tint = 1 + (_SHADOW_TINT - 1) * tone.chroma
+        self._dark = tone.apply((dark * (1.0, 0.72, 0.72)).astype(np.float32))
+        self._colors = self._shade(proxy, teeth)
+
+    def _photo_teeth(self, frame: NDArray[np.uint8]) -> Float | None:
+        """Colour of the teeth that the photograph bares, RGB ``[3]``; nothing when it shows none."""
+        if self.photo_opening < 0.5:
+            return None
+        pixels = frame[rasterize_polygon(self._photo_lips - 0.5, frame.shape[:2]) > 0.9].astype(np.float32)
+        if len(pixels) < 12:
+            return None
+        luma = pixels @ LUMA
+        bright = pixels[luma >= np.quantile(luma, 0.6)].mean(0)
+        red = (bright[0] - bright[1]) / max(float(bright @ LUMA), 1.0)
+        lips_red = (self.tone.lips[0] - self.tone.lips[1]) / max(float(self.tone.lips @ LUMA), 1.0)
+        if bright @ LUMA < 0.5 * self.tone.exposure or (self.tone.chroma > 0 and red > 0.75 * lips_red):
+            return None
+        return np.asarray(bright, np.float32)
+
+    def _photo_edge(self, frame: NDArray[np.uint8], head: Float) -> float:
+        """Height of the bared upper teeth's edge over the closed lips, head-frame units."""
+        found = []
+        soft = cv2.GaussianBlur(frame, (0, 0), 0.6)
+        steps = np.linspace(0.04, 0.96, 24)
+        for upper, lower in ((82, 87), (13, 14), (312, 317)):
+            image = self.alignment.to_image(head[[upper, lower]])[:, :2] - 0.5
+            points = image[0] + steps[:, None] * (image[1] - image[0])
+            colors = [cv2.getRectSubPix(soft, (1, 1), (float(x), float(y)))[0, 0] for x, y in points]
+            luma = np.array(colors, np.float32) @ LUMA
+            dark = np.flatnonzero(luma < 0.62 * np.quantile(luma, 0.85))
+            first_bright = int(np.argmax(luma >= 0.8 * luma.max()))
+            dark = dark[dark > first_bright]
+            share = steps[dark[0]] if len(dark) else 1.0
+            found.append(head[upper, 1] + share * (head[lower, 1] - head[upper, 1]))
+        return float(np.median(found) - self._plane[0, 1])
 
     def lip_source(self, frame: NDArray[np.uint8]) -> Float:
         """Where the lips' inner edge really shows in the photograph, float32 ``[20, 2]`` in frame pixels.
@@ -147,9 +183,9 @@ class MouthLayer:
                     break
         return found
 
-    def _shade(self, proxy: _Proxy) -> Float:
+    def _shade(self, proxy: _Proxy, teeth: Float | None) -> Float:
         light = np.array([0.0, 0.42, 0.91], np.float32)
-        diffuse = 0.42 + 0.58 * np.clip(proxy.normals @ light, 0, 1)
+        diffuse = 0.55 + 0.45 * np.clip(proxy.normals @ light, 0, 1)
         depth = proxy.points[:, 2].max() - proxy.points[:, 2]
         occlusion = np.clip(1.06 - depth / 0.46, 0.06, 1.0)
         albedo = proxy.albedo.copy()
@@ -158,6 +194,8 @@ class MouthLayer:
         # light that reaches the teeth has partly passed the lips
         warm = 0.82 + 0.18 * self.tone.lips / max(float(self.tone.lips @ LUMA), 1.0)
         color = albedo * self.tone.exposure * self.tone.white * warm
+        if teeth is not None:
+            color[tooth] = proxy.albedo[tooth] / _ENAMEL * teeth
         # gums and tongue are as red as this person's lips are
         flesh = proxy.albedo.mean(1, keepdims=True) / 0.45 * self.tone.lips
         color[~tooth] = 0.35 * color[~tooth] + 0.5 * flesh[~tooth]
@@ -225,7 +263,7 @@ class MouthLayer:
         unit = self.alignment.scale * factor
         lit = polygon + np.array([0.0, 0.012 * unit], np.float32)
         soft = cv2.GaussianBlur(rasterize_polygon(lit, shape), (0, 0), max(0.022 * unit, 0.8))
-        shade = 0.48 + 0.52 * np.clip((soft - 0.15) / 0.65, 0, 1)
+        shade = 0.54 + 0.46 * np.clip((soft - 0.15) / 0.65, 0, 1)
         return np.asarray(shade[..., None] ** self._shadow_tint, np.float32)
 
     def _keep_photo(
@@ -246,9 +284,9 @@ class MouthLayer:
         kept = np.clip((kept - 0.55) / 0.40, 0, 1) * self.photo_opening
         # what the photograph shows below the upper teeth moves with the jaw: it fades as the jaw leaves its place
         edge = self.alignment.to_image(
-            pose_points(self._plane[:1] + (0, _UPPER_EDGE - 0.01, 0), rotation, translation)
+            pose_points(self._plane[:1] + np.array([0, self._edge - 0.01, 0], np.float32), rotation, translation)
         )[0, 1] * factor - low[1]  # fmt: skip
-        below = np.clip((np.arange(shape[0]) - edge) / (0.03 * unit) + 0.5, 0, 1)[:, None]
+        below = np.clip((np.arange(shape[0]) - edge) / (0.02 * unit) + 0.5, 0, 1)[:, None]
         left_place = min(abs(jaw_angle(self.neutral, face) - self._photo_angle) / 0.08, 1.0)
         kept = (kept * (1 - below * left_place)).astype(np.float32)[..., None]
         to_photo = forward.copy()

@@ -25,7 +25,7 @@ _DEAD_ZONE = 0.12  # a resting face reads this much of several shapes
 _REMOVED_SHARE = 0.75  # a warp cannot take away the folds of a smile, so it should not take away all of its shape
 _LIP_REACH = 0.11  # how far closing the lips moves the skin around them, head-frame units
 _LID_REST = 0.07  # share of the canonical eye opening that a full blink of the table leaves
-_WIDEST = 0.35  # an eye opens at most so much wider than in the photograph
+_WIDEST = 0.7  # an eye opens at most so much wider than in the photograph
 _LID_SCALE = (0.35, 2.2)
 
 

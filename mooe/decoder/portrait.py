@@ -117,7 +117,7 @@ def encode_portrait(image: Image, face: Face, size: int = 256) -> SourcePortrait
     points = alignment.to_head(points_px).astype(np.float32)
     neutral = neutral_points(points, face.blendshapes)
     tone = PortraitTone.measure(frame, points_px)
-    mouth = MouthLayer(points_px, neutral, alignment, tone)
+    mouth = MouthLayer(frame, points_px, neutral, alignment, tone)
     return SourcePortrait(
         picture=picture,
         crop=crop,

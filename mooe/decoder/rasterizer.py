@@ -25,6 +25,12 @@ def _flow_kernel(order, triangles, kinds, target, source, x_min, y_min, flow, re
         area = (bx - ax) * (cy - ay) - (cx - ax) * (by - ay)
         if abs(area) < 1e-3:
             continue
+        # Where the mesh folds, its turned-over triangles are hidden by others: it still covers everything.
+        sxb, syb = source[b, 0] - source[a, 0], source[b, 1] - source[a, 1]
+        sxc, syc = source[c, 0] - source[a, 0], source[c, 1] - source[a, 1]
+        source_area = sxb * syc - sxc * syb
+        if source_area * area < 0.0 and abs(source_area) > 0.05:
+            continue
         x0 = max(0, int(np.ceil(min(ax, bx, cx) - 0.5)))
         x1 = min(width - 1, int(np.floor(max(ax, bx, cx) + 0.5)))
         y0 = max(0, int(np.ceil(min(ay, by, cy) - 0.5)))
@@ -38,8 +44,6 @@ def _flow_kernel(order, triangles, kinds, target, source, x_min, y_min, flow, re
         eps = 0.02 * (abs(ux) + abs(uy) + abs(vx) + abs(vy))
         if eps > 0.2:
             eps = 0.2
-        sxb, syb = source[b, 0] - source[a, 0], source[b, 1] - source[a, 1]
-        sxc, syc = source[c, 0] - source[a, 0], source[c, 1] - source[a, 1]
         kind = kinds[t]
         for y in range(y0, y1 + 1):
             u = ux * (x0 - ax) + uy * (y - ay)
