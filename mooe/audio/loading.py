@@ -42,37 +42,40 @@ def audio_duration(path: str | os.PathLike[str]) -> float:
     return sum(map(len, iter_audio(path))) / SAMPLE_RATE
 
 
-def iter_audio(path: str | os.PathLike[str], chunk_seconds: float = 20.0) -> Iterator[np.ndarray]:
+def iter_audio(
+    path: str | os.PathLike[str], chunk_seconds: float = 20.0, sample_rate: int = SAMPLE_RATE
+) -> Iterator[np.ndarray]:
     """Read a file piece by piece, in constant memory.
 
-    The pieces joined are exactly what :func:`load_audio` gives.
+    The pieces joined are exactly what :func:`load_audio` gives, at its own rate.
 
     Args:
         path: any sound or video file FFmpeg can decode.
         chunk_seconds: length of a piece; the last one may be shorter.
+        sample_rate: samples a second of the pieces.
 
     Yields:
-        float32 [chunk_seconds * 16000] in [-1, 1].
+        float32 [chunk_seconds * sample_rate] in [-1, 1].
 
     Raises:
         AudioError: as :func:`load_audio`.
     """
-    size = max(1, round(chunk_seconds * SAMPLE_RATE))
+    size = max(1, round(chunk_seconds * sample_rate))
     waiting: list[np.ndarray] = []
     held = total = 0
-    for piece in _decode(Path(path)):
+    for piece in _decode(Path(path), sample_rate):
         waiting.append(piece)
         held += len(piece)
         total += len(piece)
         # Nothing leaves before the file has shown to be long enough, so a short file gives only its error.
-        while held >= size and total >= SHORTEST * SAMPLE_RATE:
+        while held >= size and total >= SHORTEST * sample_rate:
             joined = np.concatenate(waiting)
             yield joined[:size]
             waiting, held = [joined[size:]], held - size
     if total == 0:
         raise AudioError(f"{path} holds no sound that can be decoded; record or export it again.")
-    if total < SHORTEST * SAMPLE_RATE:
-        milliseconds = 1000.0 * total / SAMPLE_RATE
+    if total < SHORTEST * sample_rate:
+        milliseconds = 1000.0 * total / sample_rate
         raise AudioError(
             f"The sound of {path} lasts only {milliseconds:.0f} ms; give at least {1000 * SHORTEST:.0f} ms."
         )
@@ -80,8 +83,8 @@ def iter_audio(path: str | os.PathLike[str], chunk_seconds: float = 20.0) -> Ite
         yield np.concatenate(waiting)
 
 
-def _decode(path: Path) -> Iterator[np.ndarray]:
-    """Decoded pieces of any length, 16 kHz mono."""
+def _decode(path: Path, sample_rate: int) -> Iterator[np.ndarray]:
+    """Decoded mono pieces of any length."""
     _check_file(path)
     try:
         # An open file instead of a name: colons, spaces and other alphabets in names mean nothing to FFmpeg
@@ -89,7 +92,7 @@ def _decode(path: Path) -> Iterator[np.ndarray]:
         with open(path, "rb") as file, av.open(file) as container:
             if not container.streams.audio:
                 raise AudioError(f"{path} has no sound track; give a file with speech in it.")
-            yield from _resample(_frames(container, path), path)
+            yield from _resample(_frames(container, path), path, sample_rate)
     except PermissionError as error:
         raise AudioError(f"{path} may not be read; change its permissions.") from error
     except (av.FFmpegError, OSError, UnicodeDecodeError) as error:
@@ -122,28 +125,28 @@ def _frames(container: Any, path: Path) -> Iterator[AudioFrame]:
         raise AudioError(f"{path} is damaged, most of it cannot be decoded; export or download it again.")
 
 
-def _resample(frames: Iterator[AudioFrame], path: Path) -> Iterator[np.ndarray]:
+def _resample(frames: Iterator[AudioFrame], path: Path, sample_rate: int) -> Iterator[np.ndarray]:
     to_mono: _MonoResampler | None = None
     for frame in frames:
         if to_mono is None or not to_mono.takes(frame):  # joined streams may change their rate half-way
             if to_mono is not None:
                 yield from _samples(to_mono.flush(), path)
-            to_mono = _MonoResampler(frame)
+            to_mono = _MonoResampler(frame, sample_rate)
         yield from _samples(to_mono.push(frame), path)
     if to_mono is not None:
         yield from _samples(to_mono.flush(), path)
 
 
 class _MonoResampler:
-    """From the format of one frame to 16 kHz mono floats.
+    """From the format of one frame to mono floats at another rate.
 
     Channels are averaged in between: FFmpeg's own downmix of floats is 3 dB louder and can clip.
     """
 
-    def __init__(self, like: AudioFrame) -> None:
+    def __init__(self, like: AudioFrame, sample_rate: int) -> None:
         self._source = (like.sample_rate, like.layout.name, like.format.name)
         self._to_float = AudioResampler(format="fltp")
-        self._to_rate = AudioResampler(format="fltp", layout="mono", rate=SAMPLE_RATE)
+        self._to_rate = AudioResampler(format="fltp", layout="mono", rate=sample_rate)
 
     def takes(self, frame: AudioFrame) -> bool:
         return self._source == (frame.sample_rate, frame.layout.name, frame.format.name)

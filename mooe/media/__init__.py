@@ -2,7 +2,7 @@
 
 from mooe.media.images import read_image, shrink_to
 from mooe.media.outputs import check_output, replacing, write_json
-from mooe.media.video import VideoInfo, VideoReader, VideoWriter, read_sound, read_video
+from mooe.media.video import VideoInfo, VideoReader, VideoWriter, read_video
 
 __all__ = [
     "VideoInfo",
@@ -10,7 +10,6 @@ __all__ = [
     "VideoWriter",
     "check_output",
     "read_image",
-    "read_sound",
     "read_video",
     "replacing",
     "shrink_to",

@@ -43,9 +43,7 @@ def read_image(path: str | PathLike[str]) -> NDArray[np.uint8]:
                 _check_size(file, *image.size)
                 return np.array(_upright_rgb(image), dtype=np.uint8)
     except UnidentifiedImageError as error:
-        raise PortraitError(
-            f"{file} is not a picture that can be read: give a JPEG, PNG or WebP file."
-        ) from error
+        raise PortraitError(f"{file} is not a picture that can be read: give a JPEG, PNG or WebP file.") from error
     except Image.DecompressionBombError as error:
         raise PortraitError(_too_large(file)) from error
     except (OSError, ValueError, SyntaxError, EOFError) as error:

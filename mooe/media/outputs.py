@@ -36,17 +36,13 @@ def check_output(path: str | PathLike[str], suffix: str, *, force: bool = False)
         if file.suffix.lower() != suffix:
             raise OutputError(f"{file} must end in {suffix}: choose such a name for the result.")
         if not file.parent.exists():
-            raise OutputError(
-                f"The folder {file.parent} does not exist: make it first or choose another one."
-            )
+            raise OutputError(f"The folder {file.parent} does not exist: make it first or choose another one.")
         if not file.parent.is_dir():
             raise OutputError(f"{file.parent} is not a folder: choose another place for the result.")
         if file.is_dir():
             raise OutputError(f"{file} is a folder: choose a file name for the result.")
         if file.exists() and not force:
-            raise OutputError(
-                f"{file} exists already: choose another name or allow replacing it with --force."
-            )
+            raise OutputError(f"{file} exists already: choose another name or allow replacing it with --force.")
         with contextlib.suppress(FileNotFoundError):
             file.lstat()  # refuses names that the file system cannot hold
         probe = _temporary_name(file)

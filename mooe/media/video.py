@@ -14,11 +14,10 @@ from typing import Any, cast
 import av
 import numpy as np
 import torch
-from av.audio.resampler import AudioResampler
 from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
 from numpy.typing import NDArray
 
-from mooe.errors import AudioError, MooeError, OutputError
+from mooe.errors import MooeError, OutputError
 from mooe.media.outputs import as_output_error, check_output, replacing
 
 FRAME_RATE = 25
@@ -68,9 +67,7 @@ class VideoWriter:
     ) -> None:
         self.path = check_output(path, ".mp4", force=force)
         if width < 1 or height < 1:
-            raise OutputError(
-                f"A video of {width} x {height} pixels cannot be written: use a larger picture."
-            )
+            raise OutputError(f"A video of {width} x {height} pixels cannot be written: use a larger picture.")
         self.width, self.height, self.fps = width, height, fps
         self.frames_written = 0
         self._options = {"crf": str(crf), "preset": preset} | _reproducible_assembly()
@@ -138,9 +135,7 @@ class VideoWriter:
 
     def _write_sound(self, until: float | None) -> None:
         """Encode sound up to the time `until` in seconds, or all that is left."""
-        while self._sound is not None and (
-            until is None or self._samples_written < until * self._sample_rate
-        ):
+        while self._sound is not None and (until is None or self._samples_written < until * self._sample_rate):
             block = next(self._sound, None)
             if block is None:
                 self._sound = None
@@ -228,40 +223,6 @@ class VideoReader:
 def read_video(path: str | PathLike[str]) -> VideoReader:
     """Open a video for reading; see :class:`VideoReader` (raises MooeError when it cannot be read)."""
     return VideoReader(path)
-
-
-def read_sound(path: str | PathLike[str], sample_rate: int = SOUND_RATE) -> Iterator[NDArray[np.float32]]:
-    """Decode the sound of any file FFmpeg reads, block by block, as mono float32 at `sample_rate`.
-
-    This keeps the listener's sound at full bandwidth, where speech recognition needs only 16 kHz.
-
-    Raises:
-        AudioError: the file cannot be read or has no sound.
-    """
-    try:
-        with open(path, "rb") as file, av.open(file, "r") as container:
-            if not container.streams.audio:
-                raise AudioError(f"{path} has no sound: give a recording with speech.")
-            resampler = AudioResampler(format="fltp", layout="mono", rate=sample_rate)
-            for frame in _mono(container.decode(container.streams.audio[0])):
-                for block in resampler.resample(frame):
-                    yield block.to_ndarray()[0]
-            for block in resampler.resample(None):
-                yield block.to_ndarray()[0]
-    except (av.FFmpegError, OSError) as error:
-        raise AudioError(f"{path} cannot be read as sound ({error}): give a WAV, MP3 or M4A file.") from error
-
-
-def _mono(frames: Iterable[av.AudioFrame]) -> Iterator[av.AudioFrame]:
-    """Average the channels (FFmpeg's own downmix can clip) and drop time stamps, which may be broken."""
-    to_float = AudioResampler(format="fltp")
-    for frame in frames:
-        frame.pts = None
-        for part in to_float.resample(frame):
-            mean = part.to_ndarray().mean(axis=0, keepdims=True)
-            mono = av.AudioFrame.from_ndarray(mean, format="fltp", layout="mono")
-            mono.sample_rate = part.sample_rate
-            yield mono
 
 
 def _reproducible_assembly() -> dict[str, str]:
