@@ -6,9 +6,19 @@ from dataclasses import dataclass
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 from mooe.decoder.compensation import AppearanceCompensation, MotionCompensation, RenderMaps
+from mooe.decoder.images import (
+    Float,
+    Image,
+    blur,
+    enlarge_flow,
+    lay_over,
+    mix,
+    resize,
+    resize_bytes,
+    sample,
+)
 from mooe.decoder.mesh import pose_points, topology
 from mooe.decoder.neutral import LOWER_LIP, UPPER_LIP
 from mooe.decoder.portrait import SourcePortrait
@@ -16,8 +26,8 @@ from mooe.decoder.rasterizer import rasterize_flow
 from mooe.face.alignment import rotation_matrix
 from mooe.face.regions import LEFT_EYE, LIPS_INNER, RIGHT_EYE
 
-Image = NDArray[np.uint8]
-Float = NDArray[np.float32]
+_FADE = 0.08  # share of the frame over which motion ends at its border
+_MIDDLE_OUTER, _MIDDLE_INNER = [37, 0, 267, 84, 17, 314], [82, 13, 312, 87, 14, 317]
 
 
 @dataclass(frozen=True)
@@ -53,6 +63,12 @@ class PortraitDecoder:
         self.portrait = portrait
         self.motion = motion
         self.appearance = appearance
+        self._window = _fade_window(
+            portrait.size, portrait.crop.free_sides(*portrait.picture.shape[:2])
+        )
+        self._rest = np.stack(
+            np.meshgrid(np.arange(portrait.size), np.arange(portrait.size)), -1
+        ).astype(np.float32)
 
     def maps(self, displacement: Float, rotation: Float, translation: Float) -> RenderMaps:
         """Flow and regions of a frame by geometry alone; arguments as in :meth:`render`."""
@@ -98,6 +114,7 @@ class PortraitDecoder:
         flow, region = rasterize_flow(
             mesh.triangles, mesh.kinds, target - 0.5, source - 0.5, depth, (portrait.size,) * 2
         )
+        flow = self._rest + (flow - self._rest) * self._window
         points = np.concatenate(
             [target[:468], portrait.alignment.to_image(pose_points(face[468:], matrix, translation))[:, :2]]
         )
@@ -110,8 +127,8 @@ class PortraitDecoder:
         if self.motion is not None:
             residual, visibility = self.motion(portrait.frame, maps)
             flow = (flow + residual).astype(np.float32)
-        flow = _enlarge_flow(flow, factor, photo.shape[:2])
-        frame = _sample(photo, flow)
+        flow = enlarge_flow(flow, factor, photo.shape[:2])
+        frame = sample(photo, flow)
         self._close_openings(frame, photo, lids, flow, geometry, factor)
         layers = portrait.eyes.render(
             photo, geometry.target, geometry.displacement, geometry.rotation, geometry.translation, factor
@@ -119,11 +136,10 @@ class PortraitDecoder:
         mouth = portrait.mouth.render(
             photo, geometry.face, geometry.target, geometry.rotation, geometry.translation, factor
         )
-        for rows, columns, color, coverage in [*layers, *([mouth] if mouth else [])]:
-            below = frame[rows, columns].astype(np.float32)
-            frame[rows, columns] = np.clip(np.rint(below + (color - below) * coverage), 0, 255).astype(np.uint8)
+        for layer in [*layers, *([mouth] if mouth else [])]:
+            lay_over(frame, layer)
         if self.appearance is not None:
-            small = frame if factor == 1.0 else cv2.resize(frame, maps.region.shape[::-1], interpolation=cv2.INTER_AREA)
+            small = frame if factor == 1.0 else resize_bytes(frame, maps.region.shape)
             fill, weight = self.appearance(small, maps, visibility)
             frame = _blend(frame, fill, weight)
         return frame
@@ -144,17 +160,24 @@ class PortraitDecoder:
             if box is None:
                 continue
             if weight > 0:
-                frame[box] = cv2.addWeighted(frame[box], 1 - weight, _sample(lids, flow[box]), weight, 0)
+                frame[box] = mix(frame[box], sample(lids, flow[box]), weight)
             self._draw_edge(frame, photo, lids, weight, ring, geometry, factor)
-        if portrait.mouth.photo_opening > 0:
+        lips = list(LIPS_INNER)
+        if np.abs(geometry.target[lips] - geometry.source[lips]).max() > 0.5:
             self._draw_edge(frame, photo, lids, 0.0, LIPS_INNER, geometry, factor)
-            self._darken_lip_line(frame, geometry, factor)
+        self._darken_lip_line(frame, geometry, factor)
 
     def _darken_lip_line(self, frame: Image, geometry: _Geometry, factor: float) -> None:
-        """The dark line between closed lips, which a photograph with an open mouth does not show."""
+        """The dark line between closed lips, which a photograph with an open mouth does not show and which lips
+        that roll in take with them."""
         portrait = self.portrait
         gap = (geometry.face[UPPER_LIP, 1] - geometry.face[LOWER_LIP, 1]).mean()
-        strength = portrait.mouth.photo_opening * float(np.clip(1 - gap / 0.02, 0, 1))
+        thickness, rest = (
+            np.linalg.norm(points[_MIDDLE_OUTER, :2] - points[_MIDDLE_INNER, :2], axis=1).mean()
+            for points in (geometry.face, portrait.neutral)
+        )
+        rolled = float(np.clip((0.75 - thickness / max(rest, 1e-4)) / 0.5, 0, 1))
+        strength = max(portrait.mouth.photo_opening, rolled) * float(np.clip(1 - gap / 0.02, 0, 1))
         box = _box(geometry.target[list(LIPS_INNER)], 3.0, factor, frame.shape)
         if strength <= 0 or box is None:
             return
@@ -166,7 +189,7 @@ class PortraitDecoder:
         shade = np.zeros(frame[box].shape[:2], np.uint8)
         width = max(1, round(0.012 * unit))
         cv2.polylines(shade, [np.rint(line * 16).astype(np.int32)], False, 255, width, cv2.LINE_AA, 4)
-        soft = cv2.GaussianBlur(shade, (0, 0), max(0.008 * unit, 0.6)).astype(np.float32)[..., None] / 255
+        soft = blur(shade.astype(np.float32) / 255, max(0.008 * unit, 0.6))[..., None]
         frame[box] = np.rint(frame[box] * (1 - 0.5 * strength * soft)).astype(np.uint8)
 
     def _draw_edge(
@@ -186,15 +209,27 @@ class PortraitDecoder:
             mesh.triangles, mesh.kinds, (geometry.target * factor - low) * fine - 0.5,
             geometry.source * factor - 0.5, geometry.depth, (shape[0] * fine, shape[1] * fine),
         )  # fmt: skip
-        drawn = _sample(photo, flow)
+        drawn = sample(photo, flow)
         if weight > 0:
-            drawn = cv2.addWeighted(drawn, 1 - weight, _sample(lids, flow), weight, 0)
-        drawn = cv2.resize(drawn, shape[::-1], interpolation=cv2.INTER_AREA)
+            drawn = mix(drawn, sample(lids, flow), weight)
+        drawn = resize_bytes(drawn, shape)
         edge = np.zeros(shape, np.uint8)
         line = np.rint((points - low - 0.5) * 16).astype(np.int32)
         cv2.polylines(edge, [line], True, 255, 3, cv2.LINE_AA, 4)
         share = edge.astype(np.float32)[..., None] / 255
         frame[box] = np.rint(frame[box] + (drawn.astype(np.float32) - frame[box]) * share).astype(np.uint8)
+
+
+def _fade_window(size: int, free_sides: tuple[bool, bool, bool, bool]) -> Float:
+    """1 inside, falling to exactly 0 at those sides of a frame where it joins the picture; ``[size, size, 1]``."""
+    near = np.arange(size, dtype=np.float32)
+    distances = [near[None], near[:, None], near[None, ::-1], near[::-1, None]]
+    window = np.ones((size, size), np.float32)
+    for free, distance in zip(free_sides, distances, strict=True):
+        if free:
+            t = np.clip(distance / (_FADE * size), 0, 1)
+            window = window * (t * t * (3 - 2 * t))
+    return window[..., None].astype(np.float32)
 
 
 def _box(points: Float, margin: float, factor: float, shape: tuple[int, ...]) -> tuple[slice, slice] | None:
@@ -206,27 +241,8 @@ def _box(points: Float, margin: float, factor: float, shape: tuple[int, ...]) ->
     return slice(int(low[1]), int(high[1])), slice(int(low[0]), int(high[0]))
 
 
-def _enlarge_flow(flow: Float, factor: float, size: tuple[int, ...]) -> Float:
-    """A backward flow for an image ``factor`` times as large, ``size`` pixels high and wide."""
-    if factor == 1.0:
-        return flow
-    shift = flow.copy()
-    shift[..., 0] -= np.arange(flow.shape[1], dtype=np.float32)
-    shift[..., 1] -= np.arange(flow.shape[0], dtype=np.float32)[:, None]
-    flow = cv2.resize(shift * np.float32(factor), size[1::-1], interpolation=cv2.INTER_LINEAR)
-    flow[..., 0] += np.arange(size[1], dtype=np.float32)
-    flow[..., 1] += np.arange(size[0], dtype=np.float32)[:, None]
-    return flow
-
-
-def _sample(photo: Image, flow: Float) -> Image:
-    return cv2.remap(photo, flow, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)
-
-
 def _blend(frame: Image, fill: Float, weight: Float) -> Image:
-    size = frame.shape[1::-1]
     if fill.shape[:2] != frame.shape[:2]:
-        fill = cv2.resize(fill.astype(np.float32), size, interpolation=cv2.INTER_CUBIC)
-        weight = cv2.resize(weight.astype(np.float32), size, interpolation=cv2.INTER_LINEAR)
+        fill, weight = (resize(x.astype(np.float32), frame.shape[:2]) for x in (fill, weight))
     blended = frame + (fill - frame) * np.clip(weight, 0, 1)[..., None]
     return np.clip(np.rint(blended), 0, 255).astype(np.uint8)

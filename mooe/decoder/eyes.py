@@ -9,15 +9,14 @@ from functools import lru_cache
 import cv2
 import numba
 import numpy as np
-from numpy.typing import NDArray
 
+from mooe.decoder.images import Float, Image, Layer, sample
 from mooe.decoder.mesh import pose_points
 from mooe.decoder.rasterizer import rasterize_polygon
 from mooe.face.alignment import HeadAlignment
 from mooe.face.regions import ARKIT_NAMES, LEFT_EYE, LEFT_IRIS, RIGHT_EYE, RIGHT_IRIS
 from mooe.face.topology import arkit_shapes
 
-Float = NDArray[np.float32]
 EYES = ((RIGHT_EYE, RIGHT_IRIS), (LEFT_EYE, LEFT_IRIS))
 _LASH_LENGTH = 0.10  # how far lashes reach over the upper lid, head-frame units
 _LASH_SPACING = 0.075
@@ -177,13 +176,13 @@ class EyeLayer:
 
     def render(
         self,
-        photo: NDArray[np.uint8],
+        photo: Image,
         target: Float,
         displacement: Float,
         rotation: Float,
         translation: Float,
         factor: float,
-    ) -> list[tuple[slice, slice, Float, Float]]:
+    ) -> list[Layer]:
         """Draw the open part of each eye.
 
         Args:
@@ -194,44 +193,49 @@ class EyeLayer:
             factor: canvas pixels per frame pixel.
 
         Returns:
-            For each eye that is open: rows, columns, colours float32 ``[h, w, 3]`` and coverage ``[h, w, 1]``.
+            One layer for each eye that is open.
         """
         layers = []
         for axes, gaze_map, (ring, iris) in zip(self._axes, _gaze_maps(), EYES, strict=True):
-            lids = target[list(ring)]
-            low = np.floor((lids.min(0) - 1) * factor).astype(int) - 1
-            high = np.ceil((lids.max(0) + 1) * factor).astype(int) + 2
-            low = np.maximum(low, 0)
-            high = np.minimum(high, (photo.shape[1], photo.shape[0]))
-            if (high - low).min() < 2:
-                continue
-            shape = (int(high[1] - low[1]), int(high[0] - low[0]))
-            mask = rasterize_polygon(lids * factor - 0.5 - low, shape)
-            if mask.max() < 0.03:
-                continue
             moved = self.alignment.to_image(pose_points(axes.depth_points, rotation, translation))[:, :2]
-            posed = np.eye(3, dtype=np.float32)
-            posed[:2, 0], posed[:2, 1], posed[:2, 2] = moved[1] - moved[0], moved[2] - moved[0], moved[0]
-            inverse = np.linalg.inv(posed).astype(np.float32)
             look = gaze_map @ displacement[[*ring, iris[0]]].reshape(-1)
             shift = self.alignment.scale * (self.alignment.rotation @ look)[:2] * (1, -1)
-            gaze = (np.linalg.inv(axes.frame[:2, :2]) @ shift).astype(np.float32)
-            # canvas pixel index -> frame pixel -> own axes, and back
-            to_frame = np.array([[1 / factor, 0, 0.5 / factor], [0, 1 / factor, 0.5 / factor], [0, 0, 1]], np.float32)
-            maps = np.empty((*shape, 2), np.float32)
-            light = np.empty(shape, np.float32)
-            _eye_kernel(
-                float(low[0]), float(low[1]), inverse @ to_frame, np.linalg.inv(to_frame) @ axes.frame,
-                axes.profile, _lid_profile(lids, inverse), axes.iris, axes.radius, gaze,
-                _SHADE_REACH * self.alignment.scale, _LID_SHADE, maps, light,
-            )  # fmt: skip
-            color = cv2.remap(photo, maps, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REPLICATE)
-            coverage = mask[..., None]
-            layers.append((slice(low[1], high[1]), slice(low[0], high[0]), color * light[..., None], coverage))
+            layer = self._render_eye(photo, axes, target[list(ring)], moved, shift, factor)
+            if layer is not None:
+                layers.append(layer)
         return layers
 
+    def _render_eye(
+        self, photo: Image, axes: _Axes, lids: Float, moved: Float, shift: Float, factor: float
+    ) -> Layer | None:
+        """One eye: driven ``lids`` ``[16, 2]``, where origin and axes ``moved`` ``[3, 2]``, gaze ``shift`` ``[2]``."""
+        low = np.maximum(np.floor((lids.min(0) - 1) * factor).astype(int) - 1, 0)
+        high = np.minimum(np.ceil((lids.max(0) + 1) * factor).astype(int) + 2, photo.shape[1::-1])
+        if (high - low).min() < 2:
+            return None
+        shape = (int(high[1] - low[1]), int(high[0] - low[0]))
+        coverage = rasterize_polygon(lids * factor - 0.5 - low, shape)
+        if coverage.max() < 0.03:
+            return None
+        posed = np.eye(3, dtype=np.float32)
+        posed[:2, 0], posed[:2, 1], posed[:2, 2] = moved[1] - moved[0], moved[2] - moved[0], moved[0]
+        inverse = np.linalg.inv(posed).astype(np.float32)
+        gaze = (np.linalg.inv(axes.frame[:2, :2]) @ shift).astype(np.float32)
+        # canvas pixel index -> frame pixel -> own axes, and back
+        to_frame = np.diag([1 / factor, 1 / factor, 1.0]).astype(np.float32)
+        to_frame[:2, 2] = 0.5 / factor
+        maps = np.empty((*shape, 2), np.float32)
+        light = np.empty(shape, np.float32)
+        _eye_kernel(
+            float(low[0]), float(low[1]), inverse @ to_frame, np.linalg.inv(to_frame) @ axes.frame,
+            axes.profile, _lid_profile(lids, inverse), axes.iris, axes.radius, gaze,
+            _SHADE_REACH * self.alignment.scale, _LID_SHADE, maps, light,
+        )  # fmt: skip
+        color = sample(photo, maps) * light[..., None]
+        return Layer(slice(low[1], high[1]), slice(low[0], high[0]), color, coverage[..., None])
 
-def smooth_lids(photo: NDArray[np.uint8], landmarks: Float, unit: float) -> NDArray[np.uint8]:
+
+def smooth_lids(photo: Image, landmarks: Float, unit: float) -> Image:
     """The photograph without the lashes that stand over the upper lids: what a closing lid shows as it unfolds.
 
     Args:
@@ -243,7 +247,7 @@ def smooth_lids(photo: NDArray[np.uint8], landmarks: Float, unit: float) -> NDAr
     height, width = photo.shape[:2]
     kernel = np.ones((1, max(3, int(_LASH_SPACING * unit) | 1)), np.uint8)
     for (ring, _), around in zip(EYES, _LID_SKIN, strict=True):
-        upper = landmarks[[ring[0], *ring[:7:-1]], :2] - 0.5
+        upper = landmarks[[ring[0], *ring[:7:-1]], :2] - np.float32(0.5)
         across = upper[-1] - upper[0]
         up = np.array([across[1], -across[0]]) / max(float(np.linalg.norm(across)), 1e-6)
         up = up if up[1] < 0 else -up

@@ -55,7 +55,8 @@ def topology() -> Topology:
     kinds = np.where(np.isin(face, eye_ring).any(1), LID, FACE)
     for vertex, margin in margin_of.items():
         face[face == vertex] = margin
-    triangles, codes = [face], [kinds]
+    triangles: list[NDArray[np.signedinteger]] = [face]
+    codes: list[NDArray[np.signedinteger]] = [kinds]
     for ring in _EYES:
         strip = []
         for i, a in enumerate(ring):
@@ -75,18 +76,43 @@ def topology() -> Topology:
     inner = np.array(FACE_OVAL)
     for k in range(len(_RING_FACTORS)):
         outer = first + k * count + np.arange(count)
-        a, b, c, d = inner, np.roll(inner, -1), np.roll(outer, -1), outer
-        ring_triangles = np.concatenate([np.stack([a, b, c], 1), np.stack([a, c, d], 1)])
+        near, far = np.roll(inner, -1), np.roll(outer, -1)
+        ring_triangles = np.concatenate([np.stack([inner, far, near], 1), np.stack([inner, outer, far], 1)])
         triangles.append(ring_triangles)
         codes.append(np.full(len(ring_triangles), OUTSIDE))
         inner = outer
     return Topology(
-        np.ascontiguousarray(np.concatenate(triangles), np.int32),
+        _turn_alike(np.ascontiguousarray(np.concatenate(triangles), np.int32)),
         np.concatenate(codes).astype(np.uint8),
         eye_ring,
         neighbours,
         np.concatenate([np.array(pairs) for _, pairs, _ in openings]),
     )
+
+
+def _turn_alike(triangles: NDArray[np.int32]) -> NDArray[np.int32]:
+    """The same triangles, all wound the way of the last one (neighbours run along a shared edge oppositely)."""
+    by_edge: dict[tuple[int, int], list[int]] = {}
+    for i, (a, b, c) in enumerate(triangles.tolist()):
+        for u, v in ((a, b), (b, c), (c, a)):
+            by_edge.setdefault((min(u, v), max(u, v)), []).append(i)
+    wound = triangles.copy()
+    start = len(triangles) - 1
+    seen, stack = {start}, [start]
+    while stack:
+        i = stack.pop()
+        a, b, c = wound[i].tolist()
+        for u, v in ((a, b), (b, c), (c, a)):
+            for j in by_edge[min(u, v), max(u, v)]:
+                if j in seen:
+                    continue
+                other = wound[j].tolist()
+                same = any(other[k] == u and other[(k + 1) % 3] == v for k in range(3))
+                if same:
+                    wound[j] = wound[j, ::-1]
+                seen.add(j)
+                stack.append(j)
+    return wound
 
 
 def _openings() -> list[tuple[tuple[int, int], tuple[tuple[int, int], ...], int]]:

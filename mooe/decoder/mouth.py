@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from mooe.decoder.images import Layer, blur, resize
 from mooe.decoder.mesh import pose_points
 from mooe.decoder.neutral import LOWER_LIP, UPPER_LIP
 from mooe.decoder.rasterizer import rasterize_polygon, rasterize_shaded
@@ -57,7 +58,7 @@ def _proxy() -> _Proxy:
     return _Proxy(
         table["points"],
         table["normals"].astype(np.float32),
-        table["albedo"].astype(np.float32) / 255,
+        table["albedo"].astype(np.float32) / np.float32(255),
         table["part"],
         table["faces"],
     )
@@ -114,7 +115,7 @@ class MouthLayer:
         self._points = (points + stomion + (0, 0, _BEHIND_LIPS)).astype(np.float32)
         self._lower = ~upper
         self._faces = proxy.faces
-        dark = 0.10 * tone.lips + 0.02 * tone.exposure
+        dark = 0.14 * tone.lips + 0.02 * tone.exposure
         self._shadow_tint = 1 + (_SHADOW_TINT - 1) * tone.chroma
         self._dark = tone.apply((dark * (1.0, 0.72, 0.72)).astype(np.float32))
         self._colors = self._shade(proxy, teeth)
@@ -199,7 +200,8 @@ class MouthLayer:
         # gums and tongue are as red as this person's lips are
         flesh = proxy.albedo.mean(1, keepdims=True) / 0.45 * self.tone.lips
         color[~tooth] = 0.35 * color[~tooth] + 0.5 * flesh[~tooth]
-        color[np.isin(proxy.part, (LOWER_TEETH, LOWER_GUM))] *= 0.86
+        color[np.isin(proxy.part, (LOWER_TEETH, LOWER_GUM))] *= 0.88
+        color[proxy.part == TONGUE] *= 0.72
         return self.tone.apply((color * (diffuse * occlusion)[:, None]).astype(np.float32))
 
     def render(
@@ -210,7 +212,7 @@ class MouthLayer:
         rotation: Float,
         translation: Float,
         factor: float,
-    ) -> tuple[slice, slice, Float, Float] | None:
+    ) -> Layer | None:
         """Draw what the open lips show; nothing when they are shut.
 
         Args:
@@ -221,7 +223,7 @@ class MouthLayer:
             factor: canvas pixels per frame pixel.
 
         Returns:
-            Rows, columns, colours float32 ``[h, w, 3]`` and coverage ``[h, w, 1]``.
+            The layer, or nothing.
         """
         gap = face[UPPER_LIP, 1] - face[LOWER_LIP, 1]
         if gap.max() < _MIN_OPENING:
@@ -233,12 +235,12 @@ class MouthLayer:
             return None
         shape = (int(high[1] - low[1]), int(high[0] - low[0]))
         polygon = lips * factor - 0.5 - low
-        blur = 0.006 * self.alignment.scale * factor
-        coverage = cv2.GaussianBlur(rasterize_polygon(polygon, shape), (0, 0), max(blur, 0.5))
+        edge = max(0.006 * self.alignment.scale * factor, 0.5)
+        coverage = blur(rasterize_polygon(polygon, shape), edge)
         color = self._draw(face, rotation, translation, factor, low, shape)
         color *= self._lip_shade(polygon, shape, factor)
         color = self._keep_photo(photo, color, face, rotation, translation, factor, low)
-        return slice(low[1], high[1]), slice(low[0], high[0]), color, coverage[..., None]
+        return Layer(slice(low[1], high[1]), slice(low[0], high[0]), color, coverage[..., None])
 
     def _draw(
         self, face: Float, rotation: Float, translation: Float, factor: float, low: NDArray[np.int64],
@@ -256,13 +258,13 @@ class MouthLayer:
         image[:, 2] *= -1
         big = (shape[0] * _SUPERSAMPLE, shape[1] * _SUPERSAMPLE)
         color, _ = rasterize_shaded(self._faces, image, self._colors, big, self._dark)
-        return cv2.resize(color, (shape[1], shape[0]), interpolation=cv2.INTER_AREA)
+        return resize(color, shape)
 
     def _lip_shade(self, polygon: Float, shape: tuple[int, int], factor: float) -> Float:
         """The lips' shade on what is behind them, strongest under the upper lip; ``[h, w, 3]``."""
         unit = self.alignment.scale * factor
         lit = polygon + np.array([0.0, 0.012 * unit], np.float32)
-        soft = cv2.GaussianBlur(rasterize_polygon(lit, shape), (0, 0), max(0.022 * unit, 0.8))
+        soft = blur(rasterize_polygon(lit, shape), max(0.022 * unit, 0.8))
         shade = 0.54 + 0.46 * np.clip((soft - 0.15) / 0.65, 0, 1)
         return np.asarray(shade[..., None] ** self._shadow_tint, np.float32)
 
@@ -280,7 +282,7 @@ class MouthLayer:
         unit = self.alignment.scale * factor
         shape = color.shape[:2]
         mask = rasterize_polygon(lips * factor - 0.5 - low, shape)
-        kept = cv2.GaussianBlur(mask, (0, 0), max(0.020 * unit, 0.7))
+        kept = blur(mask, max(0.020 * unit, 0.7))
         kept = np.clip((kept - 0.55) / 0.40, 0, 1) * self.photo_opening
         # what the photograph shows below the upper teeth moves with the jaw: it fades as the jaw leaves its place
         edge = self.alignment.to_image(

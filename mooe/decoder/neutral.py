@@ -14,7 +14,7 @@ from mooe.face.regions import (
     LIPS_INNER,
     RIGHT_LID_PAIRS,
 )
-from mooe.face.topology import arkit_shapes, canonical_points
+from mooe.face.topology import arkit_shapes, arkit_to_displacement, arkit_vector, canonical_points
 
 Float = NDArray[np.float32]
 UPPER_LIP, LOWER_LIP = (np.array(side) for side in zip(*LIP_PAIRS, strict=True))
@@ -24,7 +24,6 @@ _REMOVED_GROUPS = ("mouth", "jaw", "cheek")
 _DEAD_ZONE = 0.12  # a resting face reads this much of several shapes
 _REMOVED_SHARE = 0.75  # a warp cannot take away the folds of a smile, so it should not take away all of its shape
 _LIP_REACH = 0.11  # how far closing the lips moves the skin around them, head-frame units
-_LID_REST = 0.07  # share of the canonical eye opening that a full blink of the table leaves
 _WIDEST = 0.7  # an eye opens at most so much wider than in the photograph
 _LID_SCALE = (0.35, 2.2)
 
@@ -101,6 +100,10 @@ class FaceDriver:
         canonical = canonical_points()
         upper, lower = LID_PAIRS.T
         self._canonical_gap = canonical[upper, 1] - canonical[lower, 1]
+        blink = arkit_to_displacement(arkit_vector({"eyeBlink": 1.0}))
+        left_open = 1 + (blink[upper, 1] - blink[lower, 1]) / self._canonical_gap
+        # what a full blink of the shape table leaves open counts as shut
+        self._shut = np.clip(left_open + 0.01, 0.02, 0.6)
         self._gap = np.maximum(neutral[upper, 1] - neutral[lower, 1], 0.0)
         self._lid_scale = np.clip(self._gap / self._canonical_gap, *_LID_SCALE).astype(np.float32)
 
@@ -114,7 +117,7 @@ class FaceDriver:
         """How far each lid pair is open against the photograph (1 as photographed, 0 closed), ``[14]``."""
         upper, lower = LID_PAIRS.T
         gap = self._canonical_gap + displacement[upper, 1] - displacement[lower, 1]
-        ratio = np.maximum((gap / self._canonical_gap - _LID_REST) / (1 - _LID_REST), 0.0)
+        ratio = np.maximum((gap / self._canonical_gap - self._shut) / (1 - self._shut), 0.0)
         wide = 1 + _WIDEST * np.tanh((ratio - 1) / _WIDEST)
         return np.asarray(np.where(ratio > 1, wide, ratio), np.float32)
 

@@ -72,9 +72,9 @@ def _fit_picture(image: Image) -> tuple[Image, tuple[float, float]]:
     if factor == 1.0:
         # one odd row or column is cut off, so that no pixel changes
         return np.ascontiguousarray(image[: height // 2 * 2, : width // 2 * 2]), (1.0, 1.0)
-    new_width, new_height = (max(2, int(round(x * factor / 2)) * 2) for x in (width, height))
+    new_width, new_height = (max(2, round(x * factor / 2) * 2) for x in (width, height))
     picture = cv2.resize(image, (new_width, new_height), interpolation=cv2.INTER_AREA)
-    return picture, (new_width / width, new_height / height)
+    return np.asarray(picture, np.uint8), (new_width / width, new_height / height)
 
 
 def _flatten_sides(landmarks: Float, alignment: HeadAlignment) -> Float:

@@ -10,10 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 Float = NDArray[np.float32]
-_JIT = {"cache": True, "fastmath": True, "nogil": True}
 
 
-@numba.njit(**_JIT)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True, fastmath=True, nogil=True)  # type: ignore[untyped-decorator]
 def _flow_kernel(order, triangles, kinds, target, source, x_min, y_min, flow, region):  # type: ignore[no-untyped-def]
     height, width = region.shape
     for q in range(order.shape[0]):
@@ -23,13 +22,8 @@ def _flow_kernel(order, triangles, kinds, target, source, x_min, y_min, flow, re
         bx, by = target[b, 0] - x_min, target[b, 1] - y_min
         cx, cy = target[c, 0] - x_min, target[c, 1] - y_min
         area = (bx - ax) * (cy - ay) - (cx - ax) * (by - ay)
-        if abs(area) < 1e-3:
-            continue
-        # Where the mesh folds, its turned-over triangles are hidden by others: it still covers everything.
-        sxb, syb = source[b, 0] - source[a, 0], source[b, 1] - source[a, 1]
-        sxc, syc = source[c, 0] - source[a, 0], source[c, 1] - source[a, 1]
-        source_area = sxb * syc - sxc * syb
-        if source_area * area < 0.0 and abs(source_area) > 0.05:
+        # Where a mesh folds, its turned-over triangles lie behind others: without them it still covers everything.
+        if area < 1e-3:
             continue
         x0 = max(0, int(np.ceil(min(ax, bx, cx) - 0.5)))
         x1 = min(width - 1, int(np.floor(max(ax, bx, cx) + 0.5)))
@@ -41,26 +35,23 @@ def _flow_kernel(order, triangles, kinds, target, source, x_min, y_min, flow, re
         # weights of b and c are linear in x and y; a little tolerance closes hairline cracks
         ux, uy = (cy - ay) * inverse, -(cx - ax) * inverse
         vx, vy = -(by - ay) * inverse, (bx - ax) * inverse
-        eps = 0.02 * (abs(ux) + abs(uy) + abs(vx) + abs(vy))
-        if eps > 0.2:
-            eps = 0.2
+        eps = min(0.02 * (abs(ux) + abs(uy) + abs(vx) + abs(vy)), 0.1)
+        sxb, syb = source[b, 0] - source[a, 0], source[b, 1] - source[a, 1]
+        sxc, syc = source[c, 0] - source[a, 0], source[c, 1] - source[a, 1]
         kind = kinds[t]
         for y in range(y0, y1 + 1):
             u = ux * (x0 - ax) + uy * (y - ay)
             v = vx * (x0 - ax) + vy * (y - ay)
             for x in range(x0, x1 + 1):
                 if u >= -eps and v >= -eps and u + v <= 1.0 + eps:
-                    # inside the tolerance the nearest point of the triangle counts
-                    uu, vv = max(u, 0.0), max(v, 0.0)
-                    over = max(uu + vv, 1.0)
-                    flow[y, x, 0] = source[a, 0] + (uu * sxb + vv * sxc) / over
-                    flow[y, x, 1] = source[a, 1] + (uu * syb + vv * syc) / over
+                    flow[y, x, 0] = source[a, 0] + u * sxb + v * sxc
+                    flow[y, x, 1] = source[a, 1] + u * syb + v * syc
                     region[y, x] = kind
                 u += ux
                 v += vx
 
 
-@numba.njit(**_JIT)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True, fastmath=True, nogil=True)  # type: ignore[untyped-decorator]
 def _shade_kernel(triangles, points, colors, color, depth):  # type: ignore[no-untyped-def]
     height, width = depth.shape
     for t in range(triangles.shape[0]):
@@ -91,7 +82,7 @@ def _shade_kernel(triangles, points, colors, color, depth):  # type: ignore[no-u
                     color[y, x, k] = w * colors[a, k] + u * colors[b, k] + v * colors[c, k]
 
 
-@numba.njit(**_JIT)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True, fastmath=True, nogil=True)  # type: ignore[untyped-decorator]
 def _coverage_kernel(points, area):  # type: ignore[no-untyped-def]
     """Signed-area accumulation: each edge adds the area to its right, a running sum along rows fills the inside."""
     height, width = area.shape[0], area.shape[1] - 2
@@ -157,7 +148,7 @@ def rasterize_flow(
     """Backward flow of a mesh moved from ``source`` to ``target``; far triangles are drawn first.
 
     Args:
-        triangles: int32 ``[T, 3]``.
+        triangles: int32 ``[T, 3]``, wound clockwise on the screen; others are not drawn.
         kinds: uint8 ``[T]``, written to the region map.
         target, source: float32 ``[V, 2]`` pixels.
         depth: float32 ``[V]`` of the target, larger is nearer.

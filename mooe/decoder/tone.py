@@ -54,7 +54,7 @@ class PortraitTone:
         if sclera is not None:
             white = 0.5 + 0.5 * sclera / max(float(sclera @ LUMA), 1.0)
         chroma, toning = _toning(image, points)
-        return cls(exposure, white.astype(np.float32), lips, skin, chroma, toning)
+        return cls(exposure, np.clip(white, 0.92, 1.08).astype(np.float32), lips, skin, chroma, toning)
 
     def apply(self, color: Float) -> Float:
         """Bring RGB colours ``[..., 3]`` (0..255) to the photograph's toning; colour photographs are left alone."""
@@ -74,7 +74,7 @@ def _discs(
 ) -> NDArray[np.bool_]:
     mask = np.zeros(shape[:2], np.uint8)
     for x, y in points[list(members)]:
-        cv2.circle(mask, (int(round(x)), int(round(y))), max(1, int(radius)), 255, -1)
+        cv2.circle(mask, (round(float(x)), round(float(y))), max(1, int(radius)), 255, -1)
     return mask > 0
 
 

@@ -76,11 +76,12 @@ class HeadAlignment:
 
     def to_head(self, landmarks: Float) -> Float:
         """Image points ``[..., 3]`` in pixels -> head frame ``[..., 3]``."""
-        return ((landmarks - self.translation) * _FLIP / self.scale) @ self.rotation
+        head = ((landmarks - self.translation) * _FLIP / np.float32(self.scale)) @ self.rotation
+        return np.asarray(head, np.float32)
 
     def to_image(self, points: Float) -> Float:
         """Head-frame points ``[..., 3]`` -> image ``[..., 3]`` in pixels (x right, y down, z away)."""
-        return self.scale * (points @ self.rotation.T) * _FLIP + self.translation
+        return (np.float32(self.scale) * (points @ self.rotation.T) * _FLIP + self.translation).astype(np.float32)
 
     def transformed(self, factor: float, offset: tuple[float, float]) -> HeadAlignment:
         """The alignment in an image whose pixel coordinates are ``factor * (x - offset)``."""

@@ -19,6 +19,11 @@ _TOP, _CHIN = 10, 152
 _SEAM = 0.06  # width of the soft border of the paste mask, share of the side
 
 
+def _resize(square: Image, side: int) -> Image:
+    interpolation = cv2.INTER_AREA if side < square.shape[0] else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(square, (side, side), interpolation=interpolation), np.uint8)
+
+
 def _move_inside(start: int, side: int, length: int) -> int:
     """The first pixel of a stretch of ``side`` moved into ``length`` pixels where it fits."""
     if side > length:
@@ -103,19 +108,13 @@ class PortraitCrop:
         square = image[rows[:, None], columns[None]]
         if self.size == self.side:
             return square
-        shrinking = self.size < self.side
-        return cv2.resize(
-            square, (self.size, self.size), interpolation=cv2.INTER_AREA if shrinking else cv2.INTER_CUBIC
-        )
+        return _resize(square, self.size)
 
     def paste(self, frame: Image, picture: Image) -> Image:
         """A copy of ``picture`` with ``frame`` ``[size, size, 3]`` blended in; nothing outside the square changes."""
         height, width = picture.shape[:2]
         if frame.shape[0] != self.side:
-            growing = frame.shape[0] < self.side
-            frame = cv2.resize(
-                frame, (self.side, self.side), interpolation=cv2.INTER_CUBIC if growing else cv2.INTER_AREA
-            )
+            frame = _resize(frame, self.side)
         out = picture.copy()
         x0, y0 = max(self.left, 0), max(self.top, 0)
         x1, y1 = min(self.left + self.side, width), min(self.top + self.side, height)

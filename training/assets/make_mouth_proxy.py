@@ -24,6 +24,7 @@ UPPER_COLUMNS = ((0, 149), (8.3, 148.7), (16.8, 143.5), (21.6, 135.5), (25.2, 12
                  (30.6, 104.7), (31.0, 97.1))  # fmt: skip
 LOWER_COLUMNS = ((0, 144.8), (9.2, 144.5), (18.3, 139.6), (22.9, 132.6), (26, 124.4), (28.6, 115.6), (29.2, 108.8),
                  (30.6, 102.4), (31.0, 95.1))  # fmt: skip
+FLATTENING = 0.6  # the strips rise more towards the back than teeth do
 STOMION_MM = np.array([0.0, 660.2, 150.5])  # where the base mesh's lips meet
 UPPER_TEETH, UPPER_GUM, LOWER_TEETH, LOWER_GUM, TONGUE = range(5)
 
@@ -72,7 +73,8 @@ class Arch:
         self._x = CubicSpline(s_all, np.concatenate([-half[:0:-1, 0], half[:, 0]]))
         self._z = CubicSpline(s_all, np.concatenate([half[:0:-1, 1], half[:, 1]]))
         plane = np.polynomial.Polynomial.fit(s**2, edge, 1)
-        self._edge = lambda t: plane(np.asarray(t) ** 2)
+        front = float(plane(0.0))
+        self._edge = lambda t: front + FLATTENING * (plane(np.asarray(t) ** 2) - front)
 
     def place(self, s: Array, outward: Array, height: Array) -> Array:
         """Points ``[..., 3]`` at arc length ``s``, ``outward`` of the arch, ``height`` above its edge plane."""
@@ -149,7 +151,7 @@ def jaw(arch: Arch, crowns: tuple[tuple[float, float], ...], away: float, teeth:
 def tongue(vertices: Array, quads: NDArray[np.int64]) -> Part:
     used, index = np.unique(quads, return_inverse=True)
     q = index.reshape(quads.shape)
-    points = vertices[used]
+    points = vertices[used] * np.array([1.12, 1.0, 1.0])
     back = np.clip((points[:, 2].max() - points[:, 2]) / 50, 0, 1)[:, None]
     faces = np.concatenate([q[:, [0, 1, 2]], q[:, [0, 2, 3]]])
     return points, faces, TONGUE_COLOR * (1 - 0.45 * back), TONGUE

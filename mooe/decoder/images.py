@@ -1,0 +1,74 @@
+"""Small typed wrappers of the image operations the decoder needs."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+Image = NDArray[np.uint8]
+Float = NDArray[np.float32]
+
+
+class Layer(NamedTuple):
+    """A piece of picture to lay over a frame.
+
+    Attributes:
+        rows, columns: where it lies.
+        color: float32 ``[h, w, 3]``, 0..255.
+        coverage: float32 ``[h, w, 1]``, 0..1.
+    """
+
+    rows: slice
+    columns: slice
+    color: Float
+    coverage: Float
+
+
+def sample(photo: Image, flow: Float) -> Image:
+    """Bicubic samples of ``photo`` at ``flow`` ``[h, w, 2]`` (pixel indices); beyond its border it is mirrored."""
+    x, y = np.ascontiguousarray(flow[..., 0]), np.ascontiguousarray(flow[..., 1])
+    return np.asarray(cv2.remap(photo, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT), np.uint8)
+
+
+def resize(image: Float, shape: tuple[int, ...]) -> Float:
+    """A float32 image scaled to ``shape`` (height, width): by area when it shrinks, else bilinear."""
+    interpolation = cv2.INTER_AREA if image.shape[0] > shape[0] else cv2.INTER_LINEAR
+    return np.asarray(cv2.resize(image, (shape[1], shape[0]), interpolation=interpolation), np.float32)
+
+
+def resize_bytes(image: Image, shape: tuple[int, ...]) -> Image:
+    """A uint8 image scaled to ``shape`` (height, width): by area when it shrinks, else bicubic."""
+    interpolation = cv2.INTER_AREA if image.shape[0] > shape[0] else cv2.INTER_CUBIC
+    return np.asarray(cv2.resize(image, (shape[1], shape[0]), interpolation=interpolation), np.uint8)
+
+
+def blur(image: Float, sigma: float) -> Float:
+    """Gaussian blur of a float32 image."""
+    return np.asarray(cv2.GaussianBlur(image, (0, 0), sigma), np.float32)
+
+
+def mix(first: Image, second: Image, weight: float) -> Image:
+    """``first`` with ``second`` over it at ``weight`` (0..1)."""
+    return np.asarray(cv2.addWeighted(first, 1 - weight, second, weight, 0), np.uint8)
+
+
+def lay_over(frame: Image, layer: Layer) -> None:
+    """Blend a layer into ``frame`` in place."""
+    below = frame[layer.rows, layer.columns].astype(np.float32)
+    blended = below + (layer.color - below) * layer.coverage
+    frame[layer.rows, layer.columns] = np.clip(np.rint(blended), 0, 255).astype(np.uint8)
+
+
+def enlarge_flow(flow: Float, factor: float, shape: tuple[int, ...]) -> Float:
+    """A backward flow for an image ``factor`` times as large, of ``shape`` (height, width)."""
+    if factor == 1.0:
+        return flow
+    columns, rows = (np.arange(n, dtype=np.float32) for n in flow.shape[1::-1])
+    shift = np.stack([flow[..., 0] - columns, flow[..., 1] - rows[:, None]], -1)
+    large = resize(shift * np.float32(factor), shape)
+    large[..., 0] += np.arange(shape[1], dtype=np.float32)
+    large[..., 1] += np.arange(shape[0], dtype=np.float32)[:, None]
+    return large
