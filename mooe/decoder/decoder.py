@@ -114,7 +114,10 @@ class PortraitDecoder:
         flow, region = rasterize_flow(
             mesh.triangles, mesh.kinds, target - 0.5, source - 0.5, depth, (portrait.size,) * 2
         )
-        flow = self._rest + (flow - self._rest) * self._window
+        attached = cv2.remap(
+            portrait.attachment, flow[..., 0], flow[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+        )
+        flow = self._rest + (flow - self._rest) * (attached[..., None] * self._window)
         points = np.concatenate(
             [target[:468], portrait.alignment.to_image(pose_points(face[468:], matrix, translation))[:, :2]]
         )

@@ -25,8 +25,8 @@ UPPER_TEETH, UPPER_GUM, LOWER_TEETH, LOWER_GUM, TONGUE = range(5)
 _CHIN = (152, 148, 377, 175, 199)
 _HINGE = np.array([0.0, 0.02, -0.62], np.float32)  # the jaw's axis, just before the ears
 _JAW_GAIN = 1.3  # the joint also slides, so the teeth drop further than the chin's turn tells
-_UPPER_EDGE = -0.036  # the upper front teeth end about 3 mm below the closed lips
-_LOWER_EDGE = -0.012
+_UPPER_EDGE = -0.044  # the upper front teeth end about 4 mm below the closed lips
+_LOWER_EDGE = -0.028
 _BEHIND_LIPS = -0.035
 _SHADOW_TINT = np.array([0.80, 1.06, 1.10], np.float32)  # lips pass red light into their own shade
 _OPEN_PHOTO = 0.022, 0.045  # lip gap in the photograph from which its own teeth are kept, and kept fully
@@ -62,6 +62,20 @@ def _proxy() -> _Proxy:
         table["part"],
         table["faces"],
     )
+
+
+def _round_ring(ring: Float) -> Float:
+    """The lips' inner ring ``[20, 2]`` as a smooth curve through its points, with sharp corners; ``[80, 2]``."""
+    t = np.arange(0, 1, 0.25, dtype=np.float32)[:, None]
+    found = []
+    for chain in (ring[:11], np.concatenate([ring[10:], ring[:1]])):
+        ends = np.concatenate([chain[:1], chain, chain[-1:]])
+        for p0, p1, p2, p3 in zip(ends[:-3], ends[1:-2], ends[2:-1], ends[3:], strict=True):
+            # Catmull-Rom spline
+            found.append(
+                p1 + 0.5 * t * (p2 - p0 + t * (2 * p0 - 5 * p1 + 4 * p2 - p3 + t * (3 * (p1 - p2) + p3 - p0)))
+            )
+    return np.concatenate(found).astype(np.float32)
 
 
 def jaw_angle(neutral: Float, face: Float) -> float:
@@ -117,7 +131,7 @@ class MouthLayer:
         self._faces = proxy.faces
         dark = 0.14 * tone.lips + 0.02 * tone.exposure
         self._shadow_tint = 1 + (_SHADOW_TINT - 1) * tone.chroma
-        self._dark = tone.apply((dark * (1.0, 0.72, 0.72)).astype(np.float32))
+        self._dark = tone.apply((dark * (0.85, 0.6, 0.6)).astype(np.float32))
         self._colors = self._shade(proxy, teeth)
 
     def _photo_teeth(self, frame: NDArray[np.uint8]) -> Float | None:
@@ -201,7 +215,7 @@ class MouthLayer:
         flesh = proxy.albedo.mean(1, keepdims=True) / 0.45 * self.tone.lips
         color[~tooth] = 0.35 * color[~tooth] + 0.5 * flesh[~tooth]
         color[np.isin(proxy.part, (LOWER_TEETH, LOWER_GUM))] *= 0.88
-        color[proxy.part == TONGUE] *= 0.72
+        color[proxy.part == TONGUE] *= 0.82
         return self.tone.apply((color * (diffuse * occlusion)[:, None]).astype(np.float32))
 
     def render(
@@ -234,7 +248,7 @@ class MouthLayer:
         if (high - low).min() < 2:
             return None
         shape = (int(high[1] - low[1]), int(high[0] - low[0]))
-        polygon = lips * factor - 0.5 - low
+        polygon = _round_ring(lips) * factor - 0.5 - low
         edge = max(0.006 * self.alignment.scale * factor, 0.5)
         coverage = blur(rasterize_polygon(polygon, shape), edge)
         color = self._draw(face, rotation, translation, factor, low, shape)
@@ -263,7 +277,7 @@ class MouthLayer:
     def _lip_shade(self, polygon: Float, shape: tuple[int, int], factor: float) -> Float:
         """The lips' shade on what is behind them, strongest under the upper lip; ``[h, w, 3]``."""
         unit = self.alignment.scale * factor
-        lit = polygon + np.array([0.0, 0.012 * unit], np.float32)
+        lit = polygon + np.array([0.0, 0.008 * unit], np.float32)
         soft = blur(rasterize_polygon(lit, shape), max(0.022 * unit, 0.8))
         shade = 0.54 + 0.46 * np.clip((soft - 0.15) / 0.65, 0, 1)
         return np.asarray(shade[..., None] ** self._shadow_tint, np.float32)

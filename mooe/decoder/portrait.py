@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from mooe.decoder.attachment import head_attachment
 from mooe.decoder.eyes import EyeLayer, smooth_lids
 from mooe.decoder.mesh import PortraitMesh
 from mooe.decoder.mouth import MouthLayer
@@ -40,6 +41,7 @@ class SourcePortrait:
         points: the photograph's landmarks in the head frame, float32 ``[478, 3]``.
         neutral: the person's neutral face in the head frame, float32 ``[478, 3]``.
         tone: exposure, white balance, toning.
+        attachment: how firmly each pixel follows the head, float32 ``[size, size]``.
         mesh, driver, mouth, eyes: the portrait's parts of the decoder.
     """
 
@@ -54,6 +56,7 @@ class SourcePortrait:
     points: Float
     neutral: Float
     tone: PortraitTone
+    attachment: Float
     mesh: PortraitMesh
     driver: FaceDriver
     mouth: MouthLayer
@@ -130,6 +133,7 @@ def encode_portrait(image: Image, face: Face, size: int = 256) -> SourcePortrait
         points=points,
         neutral=neutral,
         tone=tone,
+        attachment=head_attachment(frame, points_px, alignment),
         mesh=PortraitMesh.build(
             points_px, alignment, size, crop.free_sides(*picture.shape[:2]), mouth.lip_source(frame)
         ),
