@@ -43,7 +43,9 @@ Run = Callable[..., MoEEPipelineOutput]
 
 @pytest.fixture(scope="module")
 def run(pipe: MoEEPipeline, portrait: SourcePortrait, speech: np.ndarray) -> Run:
-    def call(pipe: MoEEPipeline = pipe, audio: np.ndarray = speech, seed: int = 1, **kwargs: object) -> MoEEPipelineOutput:
+    def call(
+        pipe: MoEEPipeline = pipe, audio: np.ndarray = speech, seed: int = 1, **kwargs: object
+    ) -> MoEEPipelineOutput:
         settings = {"num_inference_steps": 2, "paste_back": False, **kwargs}
         return pipe(portrait, audio, generator=torch.Generator().manual_seed(seed), **settings)
 
@@ -66,7 +68,12 @@ def test_same_seed_same_bytes_and_another_seed_another_clip(run: Run) -> None:
 
 def test_intensity_zero_is_neutral_exactly(run: Run) -> None:
     neutral = run().frames
-    for wish in ({"emotion": "angry", "intensity": 0.0}, {"emotion": "angry:0"}, {"emotion": "neutral"}, {"emotion": {}}):
+    for wish in (
+        {"emotion": "angry", "intensity": 0.0},
+        {"emotion": "angry:0"},
+        {"emotion": "neutral"},
+        {"emotion": {}},
+    ):
         assert np.array_equal(neutral, run(**wish).frames)
     assert not np.array_equal(neutral, run(emotion="angry").frames)
 
@@ -114,7 +121,9 @@ def test_pasting_back_leaves_the_rest_of_the_picture(pipe: MoEEPipeline, portrai
     changed = (frames != portrait.picture[None]).any((0, 3))
     crop = portrait.crop
     outside = np.ones(changed.shape, bool)
-    outside[max(int(crop.top), 0) : int(crop.top + crop.side) + 1, max(int(crop.left), 0) : int(crop.left + crop.side) + 1] = False
+    outside[
+        max(int(crop.top), 0) : int(crop.top + crop.side) + 1, max(int(crop.left), 0) : int(crop.left + crop.side) + 1
+    ] = False
     assert changed.any() and not (changed & outside).any()
 
 

@@ -1,0 +1,173 @@
+"""Every training stage end to end at toy size, and the laws of the motion corpus."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mooe.emotion.taxonomy import EMOTIONS
+from mooe.motion.codec import MotionCodec
+from mooe.motion.lips import lip_gap
+from mooe.motion.unet import MotionUNet
+from training.common import LoopConfig, TrainingLoop, step_size
+from training.corpus.motion import MotionCorpus, SpeechClip
+from training.corpus.visemes import MouthStyle, Phone, mouth_track
+from training.motion_batch import draw_batch, known_mask, noise_latents
+from training.train_emotion import EmotionConfig, EmotionStage
+from training.train_motion import MotionConfig, MotionStage
+from training.train_pose import PoseConfig, PoseStage
+
+FRAMES = 60
+
+
+def clip(seed: int = 0) -> SpeechClip:
+    rng = np.random.default_rng(seed)
+    phones, time = [Phone("sil", 0.0, 0.4)], 0.4
+    for symbol in "mɑbisupoʃ":
+        phones.append(Phone(symbol, time, time + 0.16))
+        time += 0.16
+    phones.append(Phone("sil", time, FRAMES / 25))
+    return SpeechClip(f"clip{seed}", (rng.random((FRAMES, 20), np.float32),), tuple(phones))
+
+
+@pytest.fixture(scope="module")
+def corpus() -> MotionCorpus:
+    return MotionCorpus([clip(0), clip(1)], 12)
+
+
+@pytest.fixture(scope="module")
+def codec() -> MotionCodec:
+    codec = MotionCodec(map_size=16, patch_size=4)
+    whole = MotionCorpus([clip()], FRAMES)
+    rng = np.random.default_rng(0)
+    codec.fit(torch.from_numpy(np.concatenate([whole.sample(rng).displacement for _ in range(20)])))
+    return codec
+
+
+def unet() -> MotionUNet:
+    torch.manual_seed(0)
+    return MotionUNet(
+        latent_channels=48, latent_size=4, audio_dim=20, audio_channels=8, condition_dim=16, map_channels=4,
+        block_out_channels=(16, 16), num_attention_heads=2,
+    )  # fmt: skip
+
+
+def loop_config(folder: Path, steps: int) -> LoopConfig:
+    return LoopConfig(folder, steps, 1e-3, warmup_steps=2, log_every=2, mixed_precision="no", report_to="none")
+
+
+def test_lips_shut_on_bilabials_and_in_silence_and_open_on_vowels() -> None:
+    phones = clip().phones
+    whole = MotionCorpus([clip()], FRAMES)
+    take = whole.act(clip(), np.zeros(6, np.float32), np.random.default_rng(0))
+    gap = lip_gap(take.displacement)[:, 4]
+    for phone in phones:
+        middle = int((phone.start + phone.end) / 2 * 25)
+        if phone.symbol in "mbp":
+            assert gap[middle - 1 : middle + 2].min() < 0.01
+        if phone.symbol == "ɑ":
+            assert gap[middle - 1 : middle + 2].max() > 0.05
+    assert gap[:6].max() < 0.01
+
+
+def test_rounding_is_anticipated() -> None:
+    track, _, _ = mouth_track([Phone("s", 0.2, 0.4), Phone("u", 0.4, 0.6)], 20, MouthStyle())
+    from mooe.face.regions import ARKIT_NAMES
+
+    pucker = track[:, ARKIT_NAMES.index("mouthPucker")]
+    assert pucker[9] > pucker[5] and pucker[12] > 0.4
+
+
+def test_an_emotion_moves_its_own_shapes() -> None:
+    whole = MotionCorpus([clip()], FRAMES)
+    neutral = whole.act(clip(), np.zeros(6, np.float32), np.random.default_rng(0)).displacement
+    happy = np.eye(6, dtype=np.float32)[EMOTIONS.index("happy")]
+    smiling = whole.act(clip(), happy, np.random.default_rng(0)).displacement
+    assert (smiling - neutral)[:, 291, 1].mean() > 0.03
+
+
+def test_takes_depend_on_the_seed_alone(corpus: MotionCorpus) -> None:
+    first, again = (corpus.sample(np.random.default_rng(7)) for _ in range(2))
+    assert np.array_equal(first.displacement, again.displacement)
+    assert not np.array_equal(first.displacement, corpus.sample(np.random.default_rng(8)).displacement)
+
+
+def test_known_latents_stay_clean(corpus: MotionCorpus, codec: MotionCodec) -> None:
+    rng = np.random.default_rng(0)
+    batch = draw_batch([corpus.sample(rng) for _ in range(6)], codec, rng)
+    assert batch.known.any()
+    noised, timestep = noise_latents(batch, rng)
+    given = batch.known.bool().expand_as(noised)
+    assert torch.equal(noised[given], batch.latents[given])
+    assert not torch.equal(noised[~given], batch.latents[~given])
+    assert ((timestep > 0) & (timestep <= 1000)).all()
+    assert set(np.unique(known_mask(12, 4, rng))) <= {0.0, 1.0}
+
+
+def test_step_size_rises_holds_and_falls(tmp_path: Path) -> None:
+    config = loop_config(tmp_path, 100)
+    sizes = [step_size(s, config) for s in range(100)]
+    assert sizes[0] < sizes[1] and max(sizes) == 1 and sizes[-1] < 0.1
+
+
+def motion_loop(folder: Path, steps: int, corpus: MotionCorpus, codec: MotionCodec) -> tuple[TrainingLoop, MotionUNet]:
+    config = MotionConfig(loop_config(folder, 6), folder, folder, batch_size=2, window=12, audio_warmup_steps=2)
+    config.loop.steps = steps
+    config.loop.decay_share = 0.0
+    network = unet()
+    stage = MotionStage(config, corpus, codec, network)
+    loop = TrainingLoop(config.loop, {"unet": network}, stage, network.save_pretrained)
+    loop.prepare()
+    return loop, network
+
+
+def test_motion_stage_resumes_as_if_unbroken(tmp_path: Path, corpus: MotionCorpus, codec: MotionCodec) -> None:
+    unbroken, network = motion_loop(tmp_path / "unbroken", 6, corpus, codec)
+    unbroken.run()
+    first, _ = motion_loop(tmp_path / "broken", 3, corpus, codec)
+    first.run()
+    second, resumed = motion_loop(tmp_path / "broken", 6, corpus, codec)
+    second.run()
+    for a, b in zip(network.parameters(), resumed.parameters(), strict=True):
+        assert torch.allclose(a, b, atol=1e-6)
+    assert MotionUNet.from_pretrained(tmp_path / "broken/weights").config["latent_channels"] == 48
+
+
+def test_emotion_stage_leaves_the_unet_and_moves_every_expert(
+    tmp_path: Path, corpus: MotionCorpus, codec: MotionCodec
+) -> None:
+    from mooe.emotion.adapters import MoEEAdapters
+    from mooe.emotion.latents import EmotionToLatents
+
+    network = unet().requires_grad_(False)
+    before = [p.clone() for p in network.parameters()]
+    adapters = MoEEAdapters.from_unet(network.unet, latent_dim=32, inner_dim=16)
+    adapters.attach(network.unet)
+    encoder = EmotionToLatents(latent_dim=32, num_latents=4, encoder_dim=32)
+    start = {n: p.clone() for n, p in adapters.named_parameters()}
+    config = EmotionConfig(loop_config(tmp_path, 6), tmp_path, tmp_path, tmp_path, batch_size=3, window=12)
+    stage = EmotionStage(config, corpus, codec, network, adapters, encoder)
+    loop = TrainingLoop(config.loop, {"adapters": adapters, "encoder": encoder}, stage, lambda folder: None)
+    loop.prepare()
+    loop.run()
+    assert all(torch.equal(a, b) for a, b in zip(before, network.parameters(), strict=True))
+    moved = [n for n, p in adapters.named_parameters() if not torch.equal(start[n], p)]
+    assert len(moved) == len(start)
+
+
+def test_pose_stage_learns(tmp_path: Path) -> None:
+    from mooe.motion.pose import HeadPosePredictor
+
+    rng = np.random.default_rng(0)
+    long = SpeechClip("long", (rng.random((120, 28), np.float32),), clip().phones)
+    predictor = HeadPosePredictor(hidden_dim=8)
+    config = PoseConfig(loop_config(tmp_path, 30), tmp_path, batch_size=4, window=100)
+    stage = PoseStage(config, MotionCorpus([long], 100), predictor)
+    before = float(stage(0)[0].detach())
+    loop = TrainingLoop(config.loop, {"predictor": predictor}, stage, predictor.save_pretrained)
+    loop.prepare()
+    loop.run()
+    assert float(stage(0)[0].detach()) < before
