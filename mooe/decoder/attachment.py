@@ -66,7 +66,8 @@ def _matte(small: Image, points: Float, unit: float) -> tuple[np.ndarray, Float]
     near = np.asarray(np.clip((1.15 - radius(_NEAR_FACE)) / 0.3, 0, 1), np.float32)
     if (labels == cv2.GC_BGD).any():
         cv2.setRNGSeed(0)  # GrabCut draws its first clusters at random; a portrait must always look the same
-        models = np.zeros((1, 65)), np.zeros((1, 65))
-        cv2.grabCut(small, labels, None, *models, _ITERATIONS, cv2.GC_INIT_WITH_MASK)
+        background, head = np.zeros((1, 65)), np.zeros((1, 65))
+        everywhere = (0, 0, _SIDE, _SIDE)  # not used, as the labels say where to start
+        cv2.grabCut(small, labels, everywhere, background, head, _ITERATIONS, cv2.GC_INIT_WITH_MASK)
     foreground = (labels == cv2.GC_FGD) | (labels == cv2.GC_PR_FGD)
     return foreground, near

@@ -192,7 +192,7 @@ class PortraitDecoder:
         shade = np.zeros(frame[box].shape[:2], np.uint8)
         width = max(1, round(0.012 * unit))
         cv2.polylines(shade, [np.rint(line * 16).astype(np.int32)], False, 255, width, cv2.LINE_AA, 4)
-        soft = blur(shade.astype(np.float32) / 255, max(0.008 * unit, 0.6))[..., None]
+        soft = blur(shade.astype(np.float32) / np.float32(255), max(0.008 * unit, 0.6))[..., None]
         frame[box] = np.rint(frame[box] * (1 - 0.5 * strength * soft)).astype(np.uint8)
 
     def _draw_edge(

@@ -28,12 +28,13 @@ _JAW_GAIN = 1.3  # the joint also slides, so the teeth drop further than the chi
 _UPPER_EDGE = -0.044  # the upper front teeth end about 4 mm below the closed lips
 _LOWER_EDGE = -0.028
 _BEHIND_LIPS = -0.035
-_SHADOW_TINT = np.array([0.80, 1.06, 1.10], np.float32)  # lips pass red light into their own shade
+_SHADOW_TINT = np.array([0.86, 1.04, 1.07], np.float32)  # lips pass red light into their own shade
 _OPEN_PHOTO = 0.022, 0.045  # lip gap in the photograph from which its own teeth are kept, and kept fully
 _SUPERSAMPLE = 2
-_ENAMEL = np.array([0.95, 0.91, 0.83], np.float32)  # mean albedo of the proxy's crowns
-_TOOTH_LUMA = 0.86  # of a white surface in the same light
+_ENAMEL = np.array([0.95, 0.91, 0.855], np.float32)  # mean albedo of the proxy's crowns
+_TOOTH_LUMA = 0.92  # of a white surface in the same light
 _LIP_SEARCH = 0.05
+_GLOSS = 0.10  # wet highlights, share of the exposure
 _MIN_OPENING = 0.004  # head-frame units below which the mouth counts as shut
 
 
@@ -129,7 +130,7 @@ class MouthLayer:
         self._points = (points + stomion + (0, 0, _BEHIND_LIPS)).astype(np.float32)
         self._lower = ~upper
         self._faces = proxy.faces
-        dark = 0.14 * tone.lips + 0.02 * tone.exposure
+        dark = 0.13 * tone.lips + 0.02 * tone.exposure
         self._shadow_tint = 1 + (_SHADOW_TINT - 1) * tone.chroma
         self._dark = tone.apply((dark * (0.85, 0.6, 0.6)).astype(np.float32))
         self._colors = self._shade(proxy, teeth)
@@ -207,7 +208,7 @@ class MouthLayer:
         tooth = np.isin(proxy.part, (UPPER_TEETH, LOWER_TEETH))
         albedo[tooth] *= _TOOTH_LUMA
         # light that reaches the teeth has partly passed the lips
-        warm = 0.82 + 0.18 * self.tone.lips / max(float(self.tone.lips @ LUMA), 1.0)
+        warm = 0.88 + 0.12 * self.tone.lips / max(float(self.tone.lips @ LUMA), 1.0)
         color = albedo * self.tone.exposure * self.tone.white * warm
         if teeth is not None:
             color[tooth] = proxy.albedo[tooth] / _ENAMEL * teeth
@@ -215,8 +216,10 @@ class MouthLayer:
         flesh = proxy.albedo.mean(1, keepdims=True) / 0.45 * self.tone.lips
         color[~tooth] = 0.35 * color[~tooth] + 0.5 * flesh[~tooth]
         color[np.isin(proxy.part, (LOWER_TEETH, LOWER_GUM))] *= 0.88
-        color[proxy.part == TONGUE] *= 0.82
-        return self.tone.apply((color * (diffuse * occlusion)[:, None]).astype(np.float32))
+        half = np.array([0.0, 0.22, 0.975], np.float32)
+        gloss = _GLOSS * self.tone.exposure * np.clip(proxy.normals @ half, 0, 1) ** 24
+        lit = color * diffuse[:, None] + gloss[:, None]
+        return self.tone.apply((lit * occlusion[:, None]).astype(np.float32))
 
     def render(
         self,
@@ -279,7 +282,7 @@ class MouthLayer:
         unit = self.alignment.scale * factor
         lit = polygon + np.array([0.0, 0.008 * unit], np.float32)
         soft = blur(rasterize_polygon(lit, shape), max(0.022 * unit, 0.8))
-        shade = 0.54 + 0.46 * np.clip((soft - 0.15) / 0.65, 0, 1)
+        shade = 0.58 + 0.42 * np.clip((soft - 0.15) / 0.65, 0, 1)
         return np.asarray(shade[..., None] ** self._shadow_tint, np.float32)
 
     def _keep_photo(

@@ -14,6 +14,7 @@ from mooe.face.regions import FACE_OVAL, LEFT_EYE, LEFT_IRIS, LIPS_INNER, LIPS_O
 Float = NDArray[np.float32]
 LUMA = np.array([0.299, 0.587, 0.114], np.float32)
 _CHEEKS = (205, 425, 50, 280, 207, 427, 187, 411, 200, 199)  # skin around the mouth
+_SKIN = np.array([1.32, 1.0, 0.80], np.float32)  # skin in white light, relative to green
 _TONED_RESIDUAL = 1.5, 3.0  # chroma left unexplained by lightness (Lab units) in a toned and in a colour photograph
 
 
@@ -50,11 +51,14 @@ class PortraitTone:
         skin_luma = float(skin @ LUMA)
         sclera_luma = float(sclera @ LUMA) if sclera is not None else skin_luma
         exposure = float(np.clip(max(1.15 * sclera_luma, 1.20 * skin_luma), 30, 240))
-        white = np.ones(3, np.float32)
+        # the colour of the light, as far as skin and eye whites tell
+        white = np.asarray(skin / _SKIN, np.float32)
+        white /= max(float(white @ LUMA), 1e-3)
         if sclera is not None:
-            white = 0.5 + 0.5 * sclera / max(float(sclera @ LUMA), 1.0)
+            white = 0.5 * white + 0.5 * sclera / max(float(sclera @ LUMA), 1.0)
+        white = 0.4 + 0.6 * white
         chroma, toning = _toning(image, points)
-        return cls(exposure, np.clip(white, 0.92, 1.08).astype(np.float32), lips, skin, chroma, toning)
+        return cls(exposure, np.clip(white, 0.92, 1.10).astype(np.float32), lips, skin, chroma, toning)
 
     def apply(self, color: Float) -> Float:
         """Bring RGB colours ``[..., 3]`` (0..255) to the photograph's toning; colour photographs are left alone."""

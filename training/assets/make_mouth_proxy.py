@@ -31,8 +31,8 @@ UPPER_TEETH, UPPER_GUM, LOWER_TEETH, LOWER_GUM, TONGUE = range(5)
 # Mean crown widths and heights in mm from the midline outwards: two incisors, canine, two premolars, molar.
 UPPER_CROWNS = ((8.5, 10.2), (6.6, 8.8), (7.6, 9.8), (7.0, 8.4), (6.8, 7.6), (10.0, 7.0))
 LOWER_CROWNS = ((5.2, 8.6), (5.8, 8.8), (6.8, 10.0), (7.0, 8.2), (7.1, 7.6), (11.0, 7.0))
-ENAMEL = np.array([0.97, 0.94, 0.86])
-ENAMEL_NECK = np.array([0.92, 0.85, 0.77])
+ENAMEL = np.array([0.97, 0.935, 0.885])
+ENAMEL_NECK = np.array([0.93, 0.86, 0.79])
 GUM = np.array([0.66, 0.34, 0.33])
 TONGUE_COLOR = np.array([0.62, 0.33, 0.33])
 
@@ -151,10 +151,11 @@ def jaw(arch: Arch, crowns: tuple[tuple[float, float], ...], away: float, teeth:
 def tongue(vertices: Array, quads: NDArray[np.int64]) -> Part:
     used, index = np.unique(quads, return_inverse=True)
     q = index.reshape(quads.shape)
-    points = vertices[used] * np.array([1.12, 1.0, 1.0])
-    back = np.clip((points[:, 2].max() - points[:, 2]) / 50, 0, 1)[:, None]
+    # At rest it fills the closed mouth up to the palate: flatter and lower it lies behind the lower teeth.
+    points = vertices[used] * np.array([1.12, 0.7, 1.0]) + np.array([0.0, 193.0, 0.0])
+    back = np.clip((points[:, 2].max() - points[:, 2] - 4) / 34, 0, 1)[:, None]
     faces = np.concatenate([q[:, [0, 1, 2]], q[:, [0, 2, 3]]])
-    return points, faces, TONGUE_COLOR * (1 - 0.45 * back), TONGUE
+    return points, faces, TONGUE_COLOR * (1.15 - 0.72 * back), TONGUE
 
 
 def vertex_normals(points: Array, faces: NDArray[np.int64]) -> Array:
