@@ -340,6 +340,12 @@ def run(arguments: Sequence[str]) -> int:
         return _complain(error.format_message() if isinstance(error, typer.TyperException) else str(error))
     except MemoryError:
         return _complain("There is not enough memory for this: use a smaller picture or a smaller --size.")
+    except (ImportError, OSError) as error:
+        if "cannot open shared object file" not in str(error):
+            raise
+        from mooe.doctor import SYSTEM_LIBRARIES
+
+        return _complain(f"A system library is missing ({error}): run '{SYSTEM_LIBRARIES}' or what your system has.")
     except (KeyboardInterrupt, typer.Abort):
         return 130
     return result if isinstance(result, int) else 0
@@ -347,7 +353,8 @@ def run(arguments: Sequence[str]) -> int:
 
 def _complain(message: str) -> int:
     if message:
-        print("mooe:", " ".join(message.split()), file=sys.stderr)
+        sentence = " ".join(message.split())
+        print("mooe:", sentence if sentence.endswith((".", "?", "!")) else f"{sentence}.", file=sys.stderr)
     return 2
 
 

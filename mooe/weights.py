@@ -42,8 +42,12 @@ def own_memory(module: nn.Module) -> nn.Module:
 
 
 def check_finite(module: nn.Module, name: str) -> None:
-    """Raise :class:`WeightsError` when a weight is not a finite number."""
+    """Raise :class:`WeightsError` when a weight was not in the file or is not a finite number."""
     for key, tensor in module.state_dict().items():
+        if tensor.is_meta:
+            raise WeightsError(
+                f"The weights '{key}' of '{name}' are missing: the file is another model's, give the right folder."
+            )
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
             raise WeightsError(
                 f"The weights '{key}' of '{name}' are not finite numbers: the file is damaged, get it again."
