@@ -199,7 +199,7 @@ class EyeLayer:
         for axes, gaze_map, (ring, iris) in zip(self._axes, _gaze_maps(), EYES, strict=True):
             moved = self.alignment.to_image(pose_points(axes.depth_points, rotation, translation))[:, :2]
             look = gaze_map @ displacement[[*ring, iris[0]]].reshape(-1)
-            shift = self.alignment.scale * (self.alignment.rotation @ look)[:2] * np.array([1, -1], np.float32)
+            shift = (self.alignment.scale * (self.alignment.rotation @ look)[:2] * (1, -1)).astype(np.float32)
             layer = self._render_eye(photo, axes, target[list(ring)], moved, shift, factor)
             if layer is not None:
                 layers.append(layer)
@@ -256,7 +256,8 @@ def smooth_lids(photo: Image, landmarks: Float, unit: float) -> Image:
         if (high - low).min() < 2:
             continue
         box = (slice(low[1], high[1]), slice(low[0], high[0]))
-        weight = _above_lid((upper - low).astype(np.float32), up, unit, (int(high[1] - low[1]), int(high[0] - low[0])))
+        shape = int(high[1] - low[1]), int(high[0] - low[0])
+        weight = _above_lid((upper - low).astype(np.float32), up.astype(np.float32), unit, shape)
         closed = cv2.morphologyEx(photo[box], cv2.MORPH_CLOSE, kernel)
         closed = cv2.GaussianBlur(closed, (0, 0), max(0.012 * unit, 0.6)).astype(np.float32)
         # liner and the fold's shade would darken the whole lid as it unfolds: it gets the tone of the skin around
