@@ -20,9 +20,12 @@ Float = NDArray[np.float32]
 UPPER_LIP, LOWER_LIP = (np.array(side) for side in zip(*LIP_PAIRS, strict=True))
 LID_PAIRS = np.array(RIGHT_LID_PAIRS + LEFT_LID_PAIRS)
 
-_REMOVED_GROUPS = ("mouth", "jaw", "cheek")
-_DEAD_ZONE = 0.12  # a resting face reads this much of several shapes
-_REMOVED_SHARE = 0.75  # a warp cannot take away the folds of a smile, so it should not take away all of its shape
+# Shapes that are plainly seen when they are there, and those a resting mouth is often said to have.
+_PLAIN = ("mouthSmile", "mouthUpperUp", "mouthLowerDown", "mouthStretch", "mouthDimple", "mouthFrown", "mouthFunnel",
+          "jawOpen")  # fmt: skip
+_DOUBTFUL = ("mouth", "jaw", "cheek")
+_PLAIN_DEAD_ZONE, _DOUBTFUL_DEAD_ZONE = 0.12, 0.40
+_REMOVED_SHARE = 0.6  # a warp cannot take away the folds of a smile, so it should not take away all of its shape
 _LIP_REACH = 0.11  # how far closing the lips moves the skin around them, head-frame units
 _WIDEST = 0.7  # an eye opens at most so much wider than in the photograph
 _LID_SCALE = (0.35, 2.2)
@@ -60,6 +63,14 @@ def _spread_lips(points: Float, up: Float, down: Float) -> Float:
     return points + _UPPER_FALLOFF @ up + _LOWER_FALLOFF @ down
 
 
+def _removed(name: str, weight: float) -> float:
+    """How much of a shape that the photograph shows is taken away."""
+    if not name.startswith(_DOUBTFUL):
+        return 0.0
+    dead_zone = _PLAIN_DEAD_ZONE if name.startswith(_PLAIN) else _DOUBTFUL_DEAD_ZONE
+    return max(weight - dead_zone, 0.0) / (1 - dead_zone) * _REMOVED_SHARE
+
+
 def neutral_points(points: Float, blendshapes: Mapping[str, float]) -> Float:
     """The person's neutral face: the photograph's expression around the mouth removed, lips just closed.
 
@@ -72,15 +83,7 @@ def neutral_points(points: Float, blendshapes: Mapping[str, float]) -> Float:
     Returns:
         float32 ``[478, 3]`` in the head frame.
     """
-    weights = np.array(
-        [
-            max(blendshapes.get(name, 0.0) - _DEAD_ZONE, 0.0) * _REMOVED_SHARE / (1 - _DEAD_ZONE)
-            if name.startswith(_REMOVED_GROUPS)
-            else 0.0
-            for name in ARKIT_NAMES
-        ],
-        np.float32,
-    )
+    weights = np.array([_removed(name, blendshapes.get(name, 0.0)) for name in ARKIT_NAMES], np.float32)
     neutral = points - np.tensordot(weights, arkit_shapes(), 1).astype(np.float32)
     gap = neutral[UPPER_LIP] - neutral[LOWER_LIP]
     gap[:, [0, 2]] = 0.0
