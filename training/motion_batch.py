@@ -28,6 +28,7 @@ class Batch:
         latents: clean ``[B, F, C, h, w]``.
         controls: ``[B, F, num_controls]``.
         emotion: emotion weights ``[B, F, 6]``.
+        speech: displacements of the same speech without emotion ``[B, F, 478, 3]``.
         known: mask of given latents ``[B, F, 1, h, w]``.
         alternative: latents of the same speech with another emotion, or None.
     """
@@ -37,6 +38,7 @@ class Batch:
     latents: Tensor
     controls: Tensor
     emotion: Tensor
+    speech: Tensor
     known: Tensor
     alternative: Tensor | None
 
@@ -77,18 +79,22 @@ def draw_batch(takes: list[Take], codec: MotionCodec, rng: np.random.Generator) 
         latents,
         stack([t.controls.stack() for t in takes]),
         stack([t.emotion for t in takes]),
+        stack([t.speech for t in takes]),
         stack([known_mask(frames, size, rng) for _ in takes]),
         alternative,
     )
 
 
-def noise_latents(batch: Batch, rng: np.random.Generator, start: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def noise_latents(
+    batch: Batch, rng: np.random.Generator, start: Tensor | None = None, most: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Noise the latents on the straight path to Gaussian noise (flow matching), keeping what is known clean.
 
     Args:
         batch: the batch.
         rng: source of randomness.
         start: latents to noise instead of the batch's own.
+        most: highest noise level of each take, ``[B]``; 1 if None.
 
     Returns:
         Noised latents ``[B, F, C, h, w]`` and timesteps (level times 1000) ``[B]``; levels are logit-normal.
@@ -98,6 +104,8 @@ def noise_latents(batch: Batch, rng: np.random.Generator, start: Tensor | None =
     # one-shot prediction from pure noise decides the speech: make sure it is seen
     level[rng.random(len(clean)) < 0.1] = 1.0
     sigma = torch.from_numpy(level.astype(np.float32))
+    if most is not None:
+        sigma = sigma * most
     noise = torch.from_numpy(rng.standard_normal(clean.shape, dtype=np.float32))
     spread = sigma[:, None, None, None, None]
     noised = (1 - spread) * clean + spread * noise

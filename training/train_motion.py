@@ -20,7 +20,7 @@ from torch.nn import functional
 
 from mooe.config import load_config
 from mooe.motion.codec import MotionCodec
-from mooe.motion.unet import AUDIO_CONTEXT, MOUTH_POINTS, MotionUNet
+from mooe.motion.unet import MOUTH_POINTS, MotionUNet
 from training.common import LoopConfig, TrainingLoop, arguments
 from training.corpus.motion import MotionCorpus, load_clips
 from training.motion_batch import Batch, draw_batch, noise_latents
@@ -52,8 +52,14 @@ class MotionConfig:
     """Takes a step and process."""
     window: int = 40
     """Frames in a take."""
+    init: Path | None = None
+    """Folder of weights to start from; none starts from chance."""
     audio_warmup_steps: int = 400
-    """First steps, in which the audio encoder alone learns to regress the mouth."""
+    """First steps, in which the audio encoder and the prior learn alone."""
+    warmup_batch: int = 12
+    """Takes a step and process in these."""
+    emotional_noise: float = 0.8
+    """Highest noise level of emotional takes: beyond it, which emotion it is cannot be known here."""
     neutral_share: float = 0.4
     """Share of takes without emotion."""
     drop_audio: float = 0.1
@@ -61,9 +67,9 @@ class MotionConfig:
     unet: UNetConfig = field(default_factory=UNetConfig)
 
 
-def mouth_loss(estimate: Tensor, displacement: Tensor) -> Tensor:
-    """Squared error of the audio encoder's mouth against the true one, and of its velocity."""
-    target = displacement[:, :, list(MOUTH_POINTS)].flatten(2) * MOUTH_SCALE
+def mouth_loss(estimate: Tensor, speech: Tensor) -> Tensor:
+    """Squared error of the audio encoder's mouth against plain speech's, and of its velocity."""
+    target = speech[:, :, list(MOUTH_POINTS)].flatten(2) * MOUTH_SCALE
     error = estimate.float() - target
     return error.square().mean() + error.diff(dim=1).square().mean()
 
@@ -86,27 +92,34 @@ class MotionStage:
     def __call__(self, step: int) -> tuple[Tensor, dict[str, float]]:
         rng = np.random.default_rng([self.config.loop.seed, step])
         warming = step < self.config.audio_warmup_steps
-        size = self.config.batch_size * (2 if warming else 1)
+        size = self.config.warmup_batch if warming else self.config.batch_size
         takes = [self.corpus.sample(rng, neutral=self.config.neutral_share) for _ in range(size)]
         batch = draw_batch(takes, self.codec, rng)
-        if warming:
-            _, estimate = self.unet.audio_encoder(batch.features)
-            loss = mouth_loss(estimate[:, AUDIO_CONTEXT:-AUDIO_CONTEXT], batch.displacement)
-            return loss, {"mouth": float(loss.detach())}
         present = torch.from_numpy(rng.random(size) >= self.config.drop_audio)
         conditioning = self.unet.condition(batch.features, batch.controls, present)
-        noised, timestep = noise_latents(batch, rng)
+        mouth = mouth_loss(conditioning.mouth, batch.speech)
+        emotional = batch.emotion.amax((1, 2)) > 0
+        neutral = (~emotional).float()[:, None, None, None, None]
+        # the prior stands for neutral speech; emotion is the UNet's and the experts' part
+        likely = ((conditioning.prior.float() - batch.latents).square() * neutral).mean()
+        if warming:
+            return mouth + likely, {"mouth": float(mouth.detach()), "prior": float(likely.detach())}
+        most = torch.where(emotional, self.config.emotional_noise, 1.0)
+        noised, timestep = noise_latents(batch, rng, most=most)
         predicted = self.unet(noised, timestep, conditioning, batch.known)
         diffusion = latent_loss(predicted, batch)
-        mouth = mouth_loss(conditioning.mouth[present], batch.displacement[present])
-        figures = {"latent": float(diffusion.detach()), "mouth": float(mouth.detach())}
+        figures = {
+            "latent": float(diffusion.detach()),
+            "mouth": float(mouth.detach()),
+            "prior": float(likely.detach()),
+        }
         high = (timestep > 700).nonzero()[:, 0]
         if len(high):
             # low noise says nothing about the speech; the error at high noise does
             figures["latent_high_noise"] = float(
                 functional.mse_loss(predicted[high].float().detach(), batch.latents[high])
             )
-        return diffusion + 0.5 * mouth, figures
+        return diffusion + 0.5 * mouth + 0.5 * likely, figures
 
 
 def main() -> None:
@@ -118,15 +131,16 @@ def main() -> None:
     clips = load_clips(config.features)
     corpus = MotionCorpus(clips, config.window)
     codec = MotionCodec.from_pretrained(config.codec)
-    unet = MotionUNet(
+    unet = MotionUNet.from_pretrained(config.init) if config.init else MotionUNet(
         audio_dim=config.unet.audio_dim,
         block_out_channels=config.unet.block_out_channels,
         layers_per_block=config.unet.layers_per_block,
     )
-    sound = np.concatenate([c.features[0] for c in clips[:400]]).astype(np.float32)
-    # rare phones would be blown up without a floor
-    unet.audio_encoder.feature_mean.copy_(torch.from_numpy(sound.mean(0)))
-    unet.audio_encoder.feature_std.copy_(torch.from_numpy(np.maximum(sound.std(0), 0.05)))
+    if config.init is None:
+        sound = np.concatenate([c.features[0] for c in clips[:400]]).astype(np.float32)
+        # rare phones would be blown up without a floor
+        unet.audio_encoder.feature_mean.copy_(torch.from_numpy(sound.mean(0)))
+        unet.audio_encoder.feature_std.copy_(torch.from_numpy(np.maximum(sound.std(0), 0.05)))
     loop = TrainingLoop(config.loop, {"unet": unet}, MotionStage(config, corpus, codec, unet), unet.save_pretrained)
     loop.prepare()
     loop.run(options.max_minutes)

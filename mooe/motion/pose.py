@@ -91,7 +91,7 @@ class PoseSampler:
         predictor: HeadPosePredictor,
         generator: torch.Generator,
         amount: float = 1.0,
-        temperature: float = 0.8,
+        temperature: float = 1.0,
     ) -> None:
         self.predictor, self.generator = predictor, generator
         self.amount, self.temperature = amount, temperature

@@ -60,19 +60,23 @@ class Conditioning:
         tokens: for cross-attention, ``[B, F, n, d]``.
         maps: added to the input, ``[B, F, channels, h, w]``.
         mouth: the audio encoder's own estimate of the mouth, ``[B, F, 123]``.
+        prior: what sound and controls alone say of the clean latents, ``[B, F, C, h, w]``.
     """
 
     tokens: Tensor
     maps: Tensor
     mouth: Tensor
+    prior: Tensor
 
 
 class MotionUNet(ModelMixin, ConfigMixin):
     """Denoises a window of motion latents; predicts the clean latents.
 
     Each frame's sound enters three ways: as maps added to the input (constant over each quarter of the latent), as
-    tokens of the frames around it for cross-attention, and through the audio encoder's estimate of the mouth. Known
-    latents (frames carried over from the window before, or regions to keep) are given clean and marked by a mask.
+    tokens of the frames around it for cross-attention, and through a linear prior: the latents that sound, blink, gaze
+    and pose make likely, to which the UNet adds what they do not settle. The prior is learnt in minutes, and without it
+    lips and lids are learnt slowly. Known latents (frames carried over from the window before, or regions to keep) are
+    given clean and marked by a mask.
 
     Args:
         latent_channels: channels of the motion latents.
@@ -118,6 +122,9 @@ class MotionUNet(ModelMixin, ConfigMixin):
         )
         self.null_audio = nn.Parameter(torch.zeros(condition_dim))
         self.to_maps = nn.Linear(condition_dim, map_channels * 4)
+        self.prior = nn.Linear(audio_channels + mouth_dim + num_controls, latent_channels * latent_size**2)
+        nn.init.zeros_(self.prior.weight)
+        nn.init.zeros_(self.prior.bias)
         levels = len(block_out_channels)
         self.unet = UNetMotionModel(
             sample_size=latent_size,
@@ -144,17 +151,21 @@ class MotionUNet(ModelMixin, ConfigMixin):
         """
         encoding, mouth = self.audio_encoder(features)
         inner = slice(AUDIO_CONTEXT, features.shape[1] - AUDIO_CONTEXT)
-        audio = self.audio_project(torch.cat([encoding, mouth], -1))
+        heard = torch.cat([encoding, mouth], -1)
+        audio = self.audio_project(heard)
         if audio_present is not None:
             audio = torch.where(audio_present[:, None, None], audio, self.null_audio.to(audio.dtype))
-        control = self.control_project(controls.to(audio.dtype))
+            heard = heard * audio_present[:, None, None]
+        controls = controls.to(audio.dtype)
+        control = self.control_project(controls)
         radius = self.config["token_radius"]
         around = torch.stack([audio[:, inner.start + k : inner.stop + k] for k in range(-radius, radius + 1)], dim=2)
         tokens = torch.cat([around, control[:, :, None]], dim=2)
         size = self.config["latent_size"]
         quarters = self.to_maps(audio[:, inner] + control).unflatten(-1, (-1, 2, 2))
         maps = quarters.repeat_interleave(size // 2, 3).repeat_interleave(size // 2, 4)
-        return Conditioning(tokens, maps, mouth[:, inner])
+        prior = self.prior(torch.cat([heard[:, inner], controls], -1)).unflatten(-1, (-1, size, size))
+        return Conditioning(tokens, maps, mouth[:, inner], prior)
 
     def forward(self, sample: Tensor, timestep: Tensor, conditioning: Conditioning, known: Tensor) -> Tensor:
         """Predict clean latents.
@@ -171,4 +182,4 @@ class MotionUNet(ModelMixin, ConfigMixin):
         stacked = torch.cat([sample, conditioning.maps.to(sample.dtype), known.to(sample.dtype)], dim=2)
         tokens = conditioning.tokens.flatten(0, 1)
         out: Tensor = self.unet(stacked.transpose(1, 2), timestep, tokens, return_dict=False)[0]
-        return out.transpose(1, 2)
+        return out.transpose(1, 2) + conditioning.prior

@@ -50,6 +50,8 @@ class Take:
         displacement: ``[F, 478, 3]`` in the head frame.
         controls: what the UNet is told.
         emotion: emotion weights over time ``[F, 6]`` in the order of ``EMOTIONS``.
+        speech: displacements of the same speech by a middling speaker without emotion, ``[F, 478, 3]``: what sound
+            alone can tell.
         alternative: displacements of the same speech with another emotion or none, ``[F, 478, 3]``, if asked for.
     """
 
@@ -57,6 +59,7 @@ class Take:
     displacement: Array
     controls: Controls
     emotion: Array
+    speech: Array
     alternative: Array | None = None
 
 
@@ -183,8 +186,15 @@ class MotionCorpus:
         controls = Controls(*(_pad(x[span], self.window) for x in (emotion.sum(1), blink, gaze, rotation, translation)))
         return Take(
             self._sound(features, first),
-            _pad(displacement, self.window), controls, _pad(emotion[span], self.window), other,
+            _pad(displacement, self.window), controls, _pad(emotion[span], self.window),
+            _pad(self._plain_speech(clip, span), self.window), other,
         )  # fmt: skip
+
+    @staticmethod
+    def _plain_speech(clip: SpeechClip, span: slice) -> Array:
+        track, closure, rest = mouth_track(list(clip.phones), clip.num_frames, MouthStyle(), FRAME_RATE)
+        displacement = arkit_to_displacement(track[span])
+        return keep_apart(shut_lips(displacement, np.maximum(closure, rest)[span]))
 
     def _sound(self, features: Array, first: int) -> Array:
         """The window's features with context; before the beginning and after the end the edge is held."""
