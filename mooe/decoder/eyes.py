@@ -20,7 +20,7 @@ from mooe.face.topology import arkit_shapes
 EYES = ((RIGHT_EYE, RIGHT_IRIS), (LEFT_EYE, LEFT_IRIS))
 _LASH_LENGTH = 0.10  # how far lashes reach over the upper lid, head-frame units
 _LASH_SPACING = 0.075
-_SKIN_SHARE = 0.55
+_SKIN_SHARE = 0.4
 # skin between brow and fold, and below the eye
 _LID_SKIN = ((222, 223, 224, 119, 118, 101), (442, 443, 444, 348, 347, 330))
 _BAND = 0.012  # the lashes' roots stay

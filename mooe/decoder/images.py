@@ -29,8 +29,9 @@ class Layer(NamedTuple):
 
 def sample(photo: Image, flow: Float) -> Image:
     """Bicubic samples of ``photo`` at ``flow`` ``[h, w, 2]`` (pixel indices); beyond its border it is mirrored."""
-    x, y = np.ascontiguousarray(flow[..., 0]), np.ascontiguousarray(flow[..., 1])
-    return np.asarray(cv2.remap(photo, x, y, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT), np.uint8)
+    # one map of both coordinates is twice as fast as two maps, but not in OpenCV's type hints
+    grid = np.ascontiguousarray(flow, np.float32)
+    return cv2.remap(photo, grid, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)  # type: ignore[call-overload, no-any-return]
 
 
 def resize(image: Float, shape: tuple[int, ...]) -> Float:

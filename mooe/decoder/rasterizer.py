@@ -182,10 +182,10 @@ def rasterize_shaded(
         background: float32 ``[3]``.
 
     Returns:
-        Colours float32 ``[h, w, 3]`` and depth float32 ``[h, w]`` (-inf where nothing was drawn).
+        Colours float32 ``[h, w, 3]`` and depth float32 ``[h, w]`` (-1e30 where nothing was drawn).
     """
     color = np.empty((*shape, 3), np.float32)
     color[:] = background
-    depth = np.full(shape, -np.inf, np.float32)
+    depth = np.full(shape, -1e30, np.float32)
     _shade_kernel(triangles, points, colors, color, depth)
     return color, depth
