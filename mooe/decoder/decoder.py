@@ -26,6 +26,7 @@ from mooe.decoder.rasterizer import rasterize_flow
 from mooe.face.alignment import rotation_matrix
 from mooe.face.regions import LEFT_EYE, LIPS_INNER, RIGHT_EYE
 
+_STILL = 0.012  # canvas pixels; sampling rounds less than 1/64 to nothing
 _FADE = 0.08  # share of the frame over which motion ends at its border
 _MIDDLE_OUTER, _MIDDLE_INNER = [37, 0, 267, 84, 17, 314], [82, 13, 312, 87, 14, 317]
 
@@ -131,7 +132,9 @@ class PortraitDecoder:
             residual, visibility = self.motion(portrait.frame, maps)
             flow = (flow + residual).astype(np.float32)
         flow = enlarge_flow(flow, factor, photo.shape[:2])
-        frame = sample(photo, flow)
+        frame = photo.copy()
+        box = self._moving(maps.flow if self.motion is None else None, factor, photo.shape)
+        frame[box] = sample(photo, flow[box])
         self._close_openings(frame, photo, lids, flow, geometry, factor)
         layers = portrait.eyes.render(
             photo, geometry.target, geometry.displacement, geometry.rotation, geometry.translation, factor
@@ -147,6 +150,20 @@ class PortraitDecoder:
             frame = _blend(frame, fill, weight)
         return frame
 
+
+    def _moving(
+        self, flow: Float | None, factor: float, shape: tuple[int, ...]
+    ) -> tuple[slice, slice]:
+        """Rows and columns of the canvas outside which ``flow`` leaves all as it is (everywhere when unknown)."""
+        if flow is None:
+            return slice(0, shape[0]), slice(0, shape[1])
+        moved = np.abs(flow - self._rest).max(-1) * factor > _STILL
+        found = []
+        for axis, length in ((1, shape[0]), (0, shape[1])):
+            used = np.flatnonzero(moved.any(axis))
+            first, last = (used[0] - 2, used[-1] + 3) if len(used) else (0, 0)
+            found.append(slice(max(int(first * factor), 0), min(int(last * factor) + 1, length)))
+        return found[0], found[1]
 
     def _close_openings(
         self, frame: Image, photo: Image, lids: Image, flow: Float, geometry: _Geometry, factor: float
