@@ -8,10 +8,10 @@ import cv2
 import numpy as np
 
 from mooe.decoder.compensation import AppearanceCompensation, MotionCompensation, RenderMaps
+from mooe.decoder.edges import canvas_box, darken_lip_line, draw_edge, lip_line_strength
 from mooe.decoder.images import (
     Float,
     Image,
-    blur,
     enlarge_flow,
     lay_over,
     mix,
@@ -19,28 +19,27 @@ from mooe.decoder.images import (
     resize_bytes,
     sample,
 )
-from mooe.decoder.mesh import pose_points, topology
-from mooe.decoder.neutral import LOWER_LIP, UPPER_LIP
+from mooe.decoder.mesh import FACE_POINTS, MovedMesh, pose_points
 from mooe.decoder.portrait import SourcePortrait
-from mooe.decoder.rasterizer import rasterize_flow
 from mooe.face.alignment import rotation_matrix
 from mooe.face.regions import LEFT_EYE, LIPS_INNER, RIGHT_EYE
 
 _STILL = 0.012  # canvas pixels; sampling rounds less than 1/64 to nothing
 _FADE = 0.08  # share of the frame over which motion ends at its border
-_MIDDLE_OUTER, _MIDDLE_INNER = [37, 0, 267, 84, 17, 314], [82, 13, 312, 87, 14, 317]
 
 
 @dataclass(frozen=True)
 class _Geometry:
     face: Float
-    target: Float
-    source: Float
-    depth: Float
+    moved: MovedMesh
     rotation: Float
     translation: Float
     displacement: Float
     maps: RenderMaps
+
+    @property
+    def target(self) -> Float:
+        return self.moved.target
 
 
 class PortraitDecoder:
@@ -108,22 +107,18 @@ class PortraitDecoder:
         matrix = rotation_matrix(rotation)
         translation = np.asarray(translation, np.float32)
         face = portrait.driver(displacement)
-        target, source, depth = portrait.mesh.drive(
+        moved = portrait.mesh.drive(
             face, face - portrait.points, portrait.alignment, matrix, translation
         )
-        mesh = topology()
-        flow, region = rasterize_flow(
-            mesh.triangles, mesh.kinds, target - 0.5, source - 0.5, depth, (portrait.size,) * 2
-        )
+        flow, region = moved.rasterize((portrait.size, portrait.size))
         attached = cv2.remap(
             portrait.attachment, flow[..., 0], flow[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
         )
         flow = self._rest + (flow - self._rest) * (attached[..., None] * self._window)
-        points = np.concatenate(
-            [target[:468], portrait.alignment.to_image(pose_points(face[468:], matrix, translation))[:, :2]]
-        )
+        irises = portrait.alignment.to_image(pose_points(face[FACE_POINTS:], matrix, translation))
+        points = np.concatenate([moved.target[:FACE_POINTS], irises[:, :2]])
         maps = RenderMaps(flow, region, points, portrait.landmarks[:, :2])
-        return _Geometry(face, target, source, depth, matrix, translation, displacement, maps)
+        return _Geometry(face, moved, matrix, translation, displacement, maps)
 
     def _compose(self, photo: Image, lids: Image, geometry: _Geometry, factor: float) -> Image:
         portrait, maps = self.portrait, geometry.maps
@@ -150,7 +145,6 @@ class PortraitDecoder:
             frame = _blend(frame, fill, weight)
         return frame
 
-
     def _moving(
         self, flow: Float | None, factor: float, shape: tuple[int, ...]
     ) -> tuple[slice, slice]:
@@ -176,68 +170,17 @@ class PortraitDecoder:
             if share > 0.98:
                 continue
             weight = float(np.clip((0.9 - share) / 0.6, 0, 1))
-            box = _box(geometry.target[list(ring)], reach, factor, frame.shape)
+            box = canvas_box(geometry.target[list(ring)], reach, factor, frame.shape)
             if box is None:
                 continue
             if weight > 0:
                 frame[box] = mix(frame[box], sample(lids, flow[box]), weight)
-            self._draw_edge(frame, photo, lids, weight, ring, geometry, factor)
+            draw_edge(frame, photo, lids, weight, geometry.target[list(ring)], geometry.moved, factor)
         lips = list(LIPS_INNER)
-        if np.abs(geometry.target[lips] - geometry.source[lips]).max() > 0.5:
-            self._draw_edge(frame, photo, lids, 0.0, LIPS_INNER, geometry, factor)
-        self._darken_lip_line(frame, geometry, factor)
-
-    def _darken_lip_line(self, frame: Image, geometry: _Geometry, factor: float) -> None:
-        """The dark line between closed lips, which a photograph with an open mouth does not show and which lips
-        that roll in take with them."""
-        portrait = self.portrait
-        gap = (geometry.face[UPPER_LIP, 1] - geometry.face[LOWER_LIP, 1]).mean()
-        thickness, rest = (
-            np.linalg.norm(points[_MIDDLE_OUTER, :2] - points[_MIDDLE_INNER, :2], axis=1).mean()
-            for points in (geometry.face, portrait.neutral)
-        )
-        rolled = float(np.clip((0.75 - thickness / max(rest, 1e-4)) / 0.5, 0, 1))
-        strength = max(portrait.mouth.photo_opening, rolled) * float(np.clip(1 - gap / 0.02, 0, 1))
-        box = _box(geometry.target[list(LIPS_INNER)], 3.0, factor, frame.shape)
-        if strength <= 0 or box is None:
-            return
-        unit = portrait.alignment.scale * factor
-        low = np.array([box[1].start, box[0].start], np.float32)
-        middle = (geometry.target[UPPER_LIP] + geometry.target[LOWER_LIP]) / 2
-        corners = geometry.target[[LIPS_INNER[0], LIPS_INNER[10]]]
-        line = np.concatenate([corners[:1], middle, corners[1:]]) * factor - low - 0.5
-        shade = np.zeros(frame[box].shape[:2], np.uint8)
-        width = max(1, round(0.012 * unit))
-        cv2.polylines(shade, [np.rint(line * 16).astype(np.int32)], False, 255, width, cv2.LINE_AA, 4)
-        soft = blur(shade.astype(np.float32) / np.float32(255), max(0.008 * unit, 0.6))[..., None]
-        frame[box] = np.rint(frame[box] * (1 - 0.5 * strength * soft)).astype(np.uint8)
-
-    def _draw_edge(
-        self, frame: Image, photo: Image, lids: Image, weight: float, ring: tuple[int, ...],
-        geometry: _Geometry, factor: float,
-    ) -> None:  # fmt: skip
-        """Sample the surroundings of an opening's edge again, twice as finely: what meets there lies apart in the
-        photograph, and one sample a pixel would leave a broken line."""
-        points = geometry.target[list(ring)] * factor
-        box = _box(geometry.target[list(ring)], 3.0 / factor, factor, frame.shape)
-        if box is None:
-            return
-        mesh, fine = topology(), 2
-        low = np.array([box[1].start, box[0].start], np.float32)
-        shape = (box[0].stop - box[0].start, box[1].stop - box[1].start)
-        flow, _ = rasterize_flow(
-            mesh.triangles, mesh.kinds, (geometry.target * factor - low) * fine - 0.5,
-            geometry.source * factor - 0.5, geometry.depth, (shape[0] * fine, shape[1] * fine),
-        )  # fmt: skip
-        drawn = sample(photo, flow)
-        if weight > 0:
-            drawn = mix(drawn, sample(lids, flow), weight)
-        drawn = resize_bytes(drawn, shape)
-        edge = np.zeros(shape, np.uint8)
-        line = np.rint((points - low - 0.5) * 16).astype(np.int32)
-        cv2.polylines(edge, [line], True, 255, 3, cv2.LINE_AA, 4)
-        share = edge.astype(np.float32)[..., None] / 255
-        frame[box] = np.rint(frame[box] + (drawn.astype(np.float32) - frame[box]) * share).astype(np.uint8)
+        if np.abs(geometry.target[lips] - geometry.moved.source[lips]).max() > 0.5:
+            draw_edge(frame, photo, lids, 0.0, geometry.target[lips], geometry.moved, factor)
+        strength = lip_line_strength(geometry.face, portrait.neutral, portrait.mouth.photo_opening)
+        darken_lip_line(frame, geometry.target, strength, portrait.alignment.scale, factor)
 
 
 def _fade_window(size: int, free_sides: tuple[bool, bool, bool, bool]) -> Float:
@@ -250,15 +193,6 @@ def _fade_window(size: int, free_sides: tuple[bool, bool, bool, bool]) -> Float:
             t = np.clip(distance / (_FADE * size), 0, 1)
             window = window * (t * t * (3 - 2 * t))
     return window[..., None].astype(np.float32)
-
-
-def _box(points: Float, margin: float, factor: float, shape: tuple[int, ...]) -> tuple[slice, slice] | None:
-    """Rows and columns around frame ``points`` ``[N, 2]`` on a canvas ``factor`` times as large."""
-    low = np.maximum(((points.min(0) - margin) * factor).astype(int), 0)
-    high = np.minimum(((points.max(0) + margin) * factor).astype(int) + 1, shape[1::-1])
-    if (high - low).min() < 2:
-        return None
-    return slice(int(low[1]), int(high[1])), slice(int(low[0]), int(high[0]))
 
 
 def _blend(frame: Image, fill: Float, weight: Float) -> Image:

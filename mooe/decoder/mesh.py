@@ -8,6 +8,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from mooe.decoder.rasterizer import rasterize_flow
 from mooe.face.alignment import HeadAlignment
 from mooe.face.regions import FACE_OVAL, LEFT_EYE, LIP_PAIRS, LIPS_INNER, RIGHT_EYE
 from mooe.face.topology import face_triangles
@@ -145,6 +146,45 @@ def pose_points(points: Float, rotation: Float, translation: Float) -> Float:
 
 
 @dataclass(frozen=True)
+class MovedMesh:
+    """The mesh of one frame.
+
+    Attributes:
+        target: float32 ``[V, 2]``, vertices in the frame (pixels).
+        source: float32 ``[V, 2]``, what they show of the photograph (frame pixels).
+        depth: float32 ``[V]``, larger is nearer.
+    """
+
+    target: Float
+    source: Float
+    depth: Float
+
+    def rasterize(
+        self,
+        shape: tuple[int, int],
+        origin: tuple[float, float] = (0.0, 0.0),
+        scale: float = 1.0,
+        fineness: int = 1,
+    ) -> tuple[Float, NDArray[np.uint8]]:
+        """Backward flow and region map of a piece of a canvas ``scale`` times as large as the frame.
+
+        Args:
+            shape: height and width of the maps.
+            origin: the piece's left and top on the canvas.
+            scale: canvas pixels per frame pixel.
+            fineness: samples per canvas pixel and axis.
+
+        Returns:
+            Canvas pixel indices ``[h, w, 2]`` of what each sample shows, and regions uint8 ``[h, w]``.
+        """
+        mesh = topology()
+        target = (self.target * scale - np.array(origin, np.float32)) * fineness - 0.5
+        return rasterize_flow(
+            mesh.triangles, mesh.kinds, target, self.source * scale - 0.5, self.depth, shape
+        )
+
+
+@dataclass(frozen=True)
 class PortraitMesh:
     """One portrait's mesh in its head crop.
 
@@ -202,18 +242,14 @@ class PortraitMesh:
 
     def drive(
         self, face: Float, expression: Float, alignment: HeadAlignment, rotation: Float, translation: Float
-    ) -> tuple[Float, Float, Float]:
-        """Where all vertices go and what they show.
+    ) -> MovedMesh:
+        """Move all vertices.
 
         Args:
             face: driven points in the head frame before the pose, float32 ``[478, 3]``.
             expression: what they moved from the photograph, float32 ``[478, 3]``.
             alignment: of the photograph in the crop.
             rotation: float32 ``[3, 3]``; translation: float32 ``[3]``, head frame.
-
-        Returns:
-            Crop positions float32 ``[V, 2]``, source positions float32 ``[V, 2]`` and depth float32 ``[V]`` (larger is
-            nearer).
         """
         mesh = topology()
         margin = face[mesh.eye_ring] + self.margin_offset
@@ -234,7 +270,7 @@ class PortraitMesh:
         order = _opening_order()
         target = np.concatenate([moved[:, :2], lines[order, :2], ring]).astype(np.float32)
         depth = -np.concatenate([moved[:, 2], lines[order, 2], posed[:, 2]])
-        return target, source, depth.astype(np.float32)
+        return MovedMesh(target, source, depth.astype(np.float32))
 
 
 @lru_cache(maxsize=1)
