@@ -18,9 +18,9 @@ from mooe.face.regions import ARKIT_NAMES, LEFT_EYE, LEFT_IRIS, RIGHT_EYE, RIGHT
 from mooe.face.topology import arkit_shapes
 
 EYES = ((RIGHT_EYE, RIGHT_IRIS), (LEFT_EYE, LEFT_IRIS))
-_LASH_LENGTH = 0.10  # how far lashes reach over the upper lid, head-frame units
+_LASH_LENGTH = 0.13  # how far lashes reach over the upper lid, head-frame units
 _LASH_SPACING = 0.075
-_SKIN_SHARE = 0.4
+_SKIN_SHARE = 0.45
 # skin between brow and fold, and below the eye
 _LID_SKIN = ((222, 223, 224, 119, 118, 101), (442, 443, 444, 348, 347, 330))
 _BAND = 0.012  # the lashes' roots stay
@@ -262,7 +262,7 @@ def smooth_lids(photo: Image, landmarks: Float, unit: float) -> Image:
         closed = cv2.GaussianBlur(closed, (0, 0), max(0.012 * unit, 0.6)).astype(np.float32)
         # liner and the fold's shade would darken the whole lid as it unfolds: it gets the tone of the skin around
         at = np.rint(landmarks[list(around), :2] - 0.5).astype(int).clip(0, (width - 1, height - 1))
-        skin = np.median(cv2.blur(photo, (3, 3))[at[:, 1], at[:, 0]], axis=0)
+        skin = np.quantile(cv2.blur(photo, (3, 3))[at[:, 1], at[:, 0]], 0.3, axis=0)
         closed += _SKIN_SHARE * (skin - cv2.GaussianBlur(closed, (0, 0), max(0.06 * unit, 1.0)))
         blended = photo[box] + (closed - photo[box]) * weight[..., None]
         out[box] = np.rint(blended).clip(0, 255).astype(np.uint8)
@@ -282,5 +282,5 @@ def _above_lid(upper: Float, up: Float, unit: float, shape: tuple[int, int]) -> 
     across = np.clip(s / max(knots[-1], 1e-6), 0, 1)
     end = np.sin(np.pi * across) ** 0.5
     rising = np.clip((height - 0.5 * _BAND) / _BAND, 0, 1)
-    falling = np.clip(1 - height / np.maximum(_LASH_LENGTH * end, 1e-3), 0, 1)
+    falling = np.clip(1.5 - 1.5 * height / np.maximum(_LASH_LENGTH * end, 1e-3), 0, 1)
     return np.asarray(rising * falling * falling * (3 - 2 * falling) * np.minimum(end * 1.5, 1), np.float32)
