@@ -86,7 +86,11 @@ def draw_batch(takes: list[Take], codec: MotionCodec, rng: np.random.Generator) 
 
 
 def noise_latents(
-    batch: Batch, rng: np.random.Generator, start: Tensor | None = None, most: Tensor | None = None
+    batch: Batch,
+    rng: np.random.Generator,
+    start: Tensor | None = None,
+    most: Tensor | None = None,
+    pure_share: float = 0.1,
 ) -> tuple[Tensor, Tensor]:
     """Noise the latents on the straight path to Gaussian noise (flow matching), keeping what is known clean.
 
@@ -95,14 +99,14 @@ def noise_latents(
         rng: source of randomness.
         start: latents to noise instead of the batch's own.
         most: highest noise level of each take, ``[B]``; 1 if None.
+        pure_share: share of takes that are nothing but noise, where sampling begins and most is decided.
 
     Returns:
         Noised latents ``[B, F, C, h, w]`` and timesteps (level times 1000) ``[B]``; levels are logit-normal.
     """
     clean = batch.latents if start is None else start
     level = 1 / (1 + np.exp(-(rng.standard_normal(len(clean)) * 1.3 + 0.4)))
-    # one-shot prediction from pure noise decides the speech: make sure it is seen
-    level[rng.random(len(clean)) < 0.1] = 1.0
+    level[rng.random(len(clean)) < pure_share] = 1.0
     sigma = torch.from_numpy(level.astype(np.float32))
     if most is not None:
         sigma = sigma * most

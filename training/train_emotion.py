@@ -52,6 +52,8 @@ class EmotionConfig:
     """Share of mixtures in the second phase."""
     noisy_share: float = 0.35
     """Share of takes whose noised input shows another emotion, the mouth masked."""
+    pure_share: float = 0.3
+    """Share of takes that are nothing but noise: there the wish alone decides."""
     gate_weight: float = 0.1
     """Weight of the gates' cross-entropy with the wish."""
     point_weight: float = 2.0
@@ -89,7 +91,7 @@ class EmotionStage:
         ]
         batch = draw_batch(takes, self.codec, rng)
         start, weight = self._noisy_emotion(batch, rng)
-        noised, timestep = noise_latents(batch, rng, start)
+        noised, timestep = noise_latents(batch, rng, start, pure_share=config.pure_share)
         with torch.no_grad():
             conditioning = self.unet.condition(batch.features, batch.controls)
         override = self._own_expert(batch.emotion) if single else None

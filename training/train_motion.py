@@ -131,10 +131,14 @@ def main() -> None:
     clips = load_clips(config.features)
     corpus = MotionCorpus(clips, config.window)
     codec = MotionCodec.from_pretrained(config.codec)
-    unet = MotionUNet.from_pretrained(config.init) if config.init else MotionUNet(
-        audio_dim=config.unet.audio_dim,
-        block_out_channels=config.unet.block_out_channels,
-        layers_per_block=config.unet.layers_per_block,
+    unet = (
+        MotionUNet.from_pretrained(config.init)
+        if config.init
+        else MotionUNet(
+            audio_dim=config.unet.audio_dim,
+            block_out_channels=config.unet.block_out_channels,
+            layers_per_block=config.unet.layers_per_block,
+        )
     )
     if config.init is None:
         sound = np.concatenate([c.features[0] for c in clips[:400]]).astype(np.float32)

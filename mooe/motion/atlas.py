@@ -52,7 +52,8 @@ def writing_matrix(size: int) -> NDArray[np.float64]:
             roughness[j, j] += 1
             roughness[i, j] -= 1
             roughness[j, i] -= 1
-    return np.linalg.solve(sampling.T @ sampling + _SMOOTHNESS * roughness + 1e-9 * np.eye(size * size), sampling.T)
+    system = sampling.T @ sampling + _SMOOTHNESS * roughness + 1e-9 * np.eye(size * size)
+    return np.asarray(np.linalg.solve(system, sampling.T), np.float64)
 
 
 def region_map(weights: NDArray[np.float32], size: int) -> NDArray[np.float32]:

@@ -11,7 +11,7 @@ Array = NDArray[np.float32]
 
 NUM_CONTROLS = 10
 # Brings each control to about unit variance
-_SCALE = np.array([1.0, 1.0, 10.0, 10.0, 20.0, 20.0, 20.0, 30.0, 30.0, 30.0], np.float32)
+_SCALE = np.array([2.0, 5.0, 10.0, 10.0, 20.0, 20.0, 20.0, 30.0, 30.0, 30.0], np.float32)
 
 
 @dataclass

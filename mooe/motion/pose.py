@@ -123,7 +123,7 @@ class PoseSampler:
             pose = self._next(torch.from_numpy(sound[None, k : k + 2]), torch.from_numpy(emotion[None, k : k + 1]))
             knots.append(pose[0, 0].numpy())
         poses = np.stack(knots) * np.array(_POSE_SCALE, np.float32)
-        return soft_limit(poses * self.amount).astype(np.float32)
+        return soft_limit((poses * self.amount).astype(np.float32))
 
 
 def interpolate_knots(knots: Array, num_frames: int) -> Array:

@@ -43,7 +43,7 @@ class TemporalAudioEncoder(nn.Module):
         self.mouth = nn.Linear(channels, 3 * len(MOUTH_POINTS))
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Speech features ``[B, F, D]`` -> encoding ``[B, F, C]`` and mouth ``[B, F, 123]`` (tenths of eye distances)."""
+        """Speech features ``[B, F, D]`` -> encoding ``[B, F, C]``, mouth ``[B, F, 123]`` (tenths of eye distances)."""
         normalised = ((features - self.feature_mean) / self.feature_std).to(self.project.weight.dtype)
         hidden = functional.silu(self.project(normalised.transpose(1, 2)))
         for layer in self.layers:

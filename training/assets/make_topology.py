@@ -208,9 +208,9 @@ def build(head: Head) -> dict[str, Array]:
     shapes /= head_unit
     pairs = mirror_pairs(points, points + shapes[ARKIT_NAMES.index("jawOpen")])
     flip = np.array([-1, 1, 1], np.float32)
-    points = (points + points[pairs] * flip) / 2
+    points = ((points + points[pairs] * flip) / 2).astype(np.float32)
     other = [ARKIT_NAMES.index(mirrored_name(n)) for n in ARKIT_NAMES]
-    shapes = (shapes + shapes[other][:, pairs] * flip) / 2
+    shapes = ((shapes + shapes[other][:, pairs] * flip) / 2).astype(np.float32)
     points -= points.mean(0)
     # safetensors writes the memory as it lies: it must be in C order
     return {

@@ -65,9 +65,7 @@ def main() -> None:
     parser.add_argument("--speech", type=Path, required=True, help="folder made by speech.py")
     parser.add_argument("--out", type=Path, required=True, help="folder of the features")
     parser.add_argument("--variants", type=int, default=1, help="worse recordings of each clip")
-    parser.add_argument(
-        "--follow", type=float, default=0.0, metavar="MINUTES", help="wait this long for new clips"
-    )
+    parser.add_argument("--follow", type=float, default=0.0, metavar="MINUTES", help="wait this long for new clips")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
 

@@ -109,9 +109,7 @@ def _model_with_durations(packages: Path) -> bytes:
         )
     data = b"".join((packages / part).read_bytes() for part in _PARTS)
     if hashlib.sha256(data).hexdigest() != MODEL_SHA256:
-        raise ValueError(
-            f"The model parts in {packages} are damaged or of another version; use version 0.1.0."
-        )
+        raise ValueError(f"The model parts in {packages} are damaged or of another version; use version 0.1.0.")
     model = onnx.load_from_string(data)
     model.graph.output.append(onnx.helper.make_empty_tensor_value_info(DURATIONS))
     return model.SerializeToString()

@@ -162,11 +162,11 @@ class MotionCorpus:
         features = clip.features[int(rng.integers(len(clip.features)))]
         loudness = _loudness(clip)
         envelope = emotion_envelope(clip.num_frames, rng)
-        emotion = weights[None] * envelope[:, None]
-        emotion /= np.maximum(emotion.sum(1, keepdims=True), 1)
+        wished = weights[None] * envelope[:, None]
+        emotion = (wished / np.maximum(wished.sum(1, keepdims=True), 1)).astype(np.float32)
         track, closure, rest = mouth_track(list(clip.phones), clip.num_frames, MouthStyle.sample(rng), FRAME_RATE)
-        gain = 1 + sum(emotion[:, i] * (EXPRESSIONS[n].articulation - 1) for i, n in enumerate(EMOTIONS))
-        parted = sum(emotion[:, i] * EXPRESSIONS[n].parted for i, n in enumerate(EMOTIONS))
+        gain = (1 + emotion @ [EXPRESSIONS[n].articulation - 1 for n in EMOTIONS]).astype(np.float32)
+        parted = (emotion @ [EXPRESSIONS[n].parted for n in EMOTIONS]).astype(np.float32)
         shut = np.maximum(closure, rest * (1 - parted))
         strength = float(weights.sum())
         energy = 1 + sum(float(w) * (EXPRESSIONS[n].head_energy - 1) for w, n in zip(weights, EMOTIONS, strict=True))

@@ -74,9 +74,7 @@ def phonemize(text: str, language: str) -> str:
     spoken = [_espeak(piece, language) if _has_letters(piece) else piece for piece in pieces if piece]
     result = ""
     for piece in spoken:
-        joined = (
-            not result or result[-1] in _OPENING or (piece[0] in PUNCTUATION and piece[0] not in _OPENING)
-        )
+        joined = not result or result[-1] in _OPENING or (piece[0] in PUNCTUATION and piece[0] not in _OPENING)
         result += piece if joined else " " + piece
     return result
 

@@ -77,9 +77,7 @@ def _spell(token: str) -> str:
     """The IPA letters of a token without diacritics; "" for the blank, boundaries and tones."""
     if token.startswith("<"):
         return ""
-    letters = [
-        letter for letter in unicodedata.normalize("NFD", token) if unicodedata.category(letter) == "Ll"
-    ]
+    letters = [letter for letter in unicodedata.normalize("NFD", token) if unicodedata.category(letter) == "Ll"]
     return "".join(_SPELLED.get(letter, letter) for letter in letters)
 
 

@@ -60,9 +60,7 @@ def main() -> None:
         "seconds": round(len(audio) / KOKORO_RATE, 3),
         "phones": [[phone, round(start, 3), round(end, 3)] for phone, start, end in phones],
     }
-    arguments.out.with_suffix(".json").write_text(
-        json.dumps(times, ensure_ascii=False) + "\n", encoding="utf-8"
-    )
+    arguments.out.with_suffix(".json").write_text(json.dumps(times, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

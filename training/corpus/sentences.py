@@ -201,8 +201,7 @@ def _numbers(rng: random.Random) -> str:
             f"It costs {rng.randint(2, 99)} dollars and {rng.randint(1, 99)} cents.",
             f"Page {rng.randint(1, 400)}, line {rng.randint(1, 60)}, {rng.randint(2, 12)} errors.",
             "Count with me: " + ", ".join(map(str, range(rng.randint(1, 4), rng.randint(6, 9)))) + ".",
-            f"The train leaves at {rng.randint(1, 12)}:{rng.randint(10, 59)}, "
-            f"from platform {rng.randint(1, 20)}.",
+            f"The train leaves at {rng.randint(1, 12)}:{rng.randint(10, 59)}, from platform {rng.randint(1, 20)}.",
         )
     )
 

