@@ -87,9 +87,9 @@ def darken_lip_line(frame: Image, target: Float, strength: float, scale: float, 
     if strength <= 0 or box is None:
         return
     unit = scale * factor
-    middle = (target[UPPER_LIP] + target[LOWER_LIP]) / 2
-    corners = target[[LIPS_INNER[0], LIPS_INNER[10]]]
-    line = np.concatenate([corners[:1], middle, corners[1:]]) * factor - (box[1].start, box[0].start) - 0.5
+    # not as far as the corners, which keep their own shade
+    middle = (target[UPPER_LIP] + target[LOWER_LIP])[1:-1] / 2
+    line = middle * factor - (box[1].start, box[0].start) - 0.5
     shade = np.zeros(frame[box].shape[:2], np.uint8)
     fixed = np.rint(line * 16).astype(np.int32)
     cv2.polylines(shade, [fixed], False, 255, max(1, round(_LINE_WIDTH * unit)), cv2.LINE_AA, 4)

@@ -27,6 +27,7 @@ _HINGE = np.array([0.0, 0.02, -0.62], np.float32)  # the jaw's axis, just before
 _JAW_GAIN = 1.3  # the joint also slides, so the teeth drop further than the chin's turn tells
 _UPPER_EDGE = -0.044  # the upper front teeth end about 4 mm below the closed lips
 _LOWER_EDGE = -0.028
+_LOWER_SHOWN = 0.05
 _BEHIND_LIPS = -0.035
 _SHADOW_TINT = np.array([0.86, 1.04, 1.07], np.float32)  # lips pass red light into their own shade
 _OPEN_PHOTO = 0.022, 0.045  # lip gap in the photograph from which its own teeth are kept, and kept fully
@@ -253,7 +254,9 @@ class MouthLayer:
         shape = (int(high[1] - low[1]), int(high[0] - low[0]))
         polygon = _round_ring(lips) * factor - 0.5 - low
         edge = max(0.006 * self.alignment.scale * factor, 0.5)
-        coverage = blur(rasterize_polygon(polygon, shape), edge)
+        # where the smooth curve cuts a corner of the mesh's opening, that corner is inside all the same
+        inside = np.maximum(rasterize_polygon(polygon, shape), rasterize_polygon(lips * factor - 0.5 - low, shape))
+        coverage = blur(inside, edge)
         color = self._draw(face, rotation, translation, factor, low, shape)
         color *= self._lip_shade(polygon, shape, factor)
         color = self._keep_photo(photo, color, face, rotation, translation, factor, low)
@@ -269,7 +272,11 @@ class MouthLayer:
         cosine, sine = np.cos(angle), np.sin(angle)
         jaw = points[self._lower] - _HINGE
         y, z = jaw[:, 1] * cosine - jaw[:, 2] * sine, jaw[:, 1] * sine + jaw[:, 2] * cosine
-        points[self._lower] = np.stack([jaw[:, 0] + aside, y, z], 1) + _HINGE
+        # the lower lip hides all but the teeth's edge, however far the mouth opens
+        edge = self._plane[0] + np.array([0, _LOWER_EDGE, _BEHIND_LIPS], np.float32) - _HINGE
+        shown = edge[1] * cosine - edge[2] * sine + _HINGE[1] - face[14, 1]
+        drop = max(float(shown) - _LOWER_SHOWN, 0.0)
+        points[self._lower] = np.stack([jaw[:, 0] + aside, y - drop, z], 1) + _HINGE
         image = self.alignment.to_image(pose_points(points, rotation, translation))
         image[:, :2] = (image[:, :2] * factor - 0.5 - low + 0.5) * _SUPERSAMPLE - 0.5
         image[:, 2] *= -1
