@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
 
 from mooe.decoder.compensation import AppearanceCompensation, MotionCompensation, RenderMaps
@@ -18,9 +17,11 @@ from mooe.decoder.images import (
     resize,
     resize_bytes,
     sample,
+    sample_weight,
 )
 from mooe.decoder.mesh import FACE_POINTS, MovedMesh, pose_points
 from mooe.decoder.portrait import SourcePortrait
+from mooe.decoder.rasterizer import moving_bounds
 from mooe.face.alignment import rotation_matrix
 from mooe.face.regions import LEFT_EYE, LIPS_INNER, RIGHT_EYE
 
@@ -111,9 +112,7 @@ class PortraitDecoder:
             face, face - portrait.points, portrait.alignment, matrix, translation
         )
         flow, region = moved.rasterize((portrait.size, portrait.size))
-        attached = cv2.remap(
-            portrait.attachment, flow[..., 0], flow[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-        )
+        attached = sample_weight(portrait.attachment, flow)
         flow = self._rest + (flow - self._rest) * (attached[..., None] * self._window)
         irises = portrait.alignment.to_image(pose_points(face[FACE_POINTS:], matrix, translation))
         points = np.concatenate([moved.target[:FACE_POINTS], irises[:, :2]])
@@ -128,7 +127,7 @@ class PortraitDecoder:
             flow = (flow + residual).astype(np.float32)
         flow = enlarge_flow(flow, factor, photo.shape[:2])
         frame = photo.copy()
-        box = self._moving(maps.flow if self.motion is None else None, factor, photo.shape)
+        box = (slice(None), slice(None)) if self.motion is not None else _moving_box(maps.flow, factor)
         frame[box] = sample(photo, flow[box])
         self._close_openings(frame, photo, lids, flow, geometry, factor)
         layers = portrait.eyes.render(
@@ -144,20 +143,6 @@ class PortraitDecoder:
             fill, weight = self.appearance(small, maps, visibility)
             frame = _blend(frame, fill, weight)
         return frame
-
-    def _moving(
-        self, flow: Float | None, factor: float, shape: tuple[int, ...]
-    ) -> tuple[slice, slice]:
-        """Rows and columns of the canvas outside which ``flow`` leaves all as it is (everywhere when unknown)."""
-        if flow is None:
-            return slice(0, shape[0]), slice(0, shape[1])
-        moved = np.abs(flow - self._rest).max(-1) * factor > _STILL
-        found = []
-        for axis, length in ((1, shape[0]), (0, shape[1])):
-            used = np.flatnonzero(moved.any(axis))
-            first, last = (used[0] - 2, used[-1] + 3) if len(used) else (0, 0)
-            found.append(slice(max(int(first * factor), 0), min(int(last * factor) + 1, length)))
-        return found[0], found[1]
 
     def _close_openings(
         self, frame: Image, photo: Image, lids: Image, flow: Float, geometry: _Geometry, factor: float
@@ -181,6 +166,17 @@ class PortraitDecoder:
             draw_edge(frame, photo, lids, 0.0, geometry.target[lips], geometry.moved, factor)
         strength = lip_line_strength(geometry.face, portrait.neutral, portrait.mouth.photo_opening)
         darken_lip_line(frame, geometry.target, strength, portrait.alignment.scale, factor)
+
+
+def _moving_box(flow: Float, factor: float) -> tuple[slice, slice]:
+    """Rows and columns of a canvas ``factor`` times as large outside which ``flow`` leaves all as it is."""
+    bounds = moving_bounds(flow, _STILL / factor)
+    if bounds is None:
+        return slice(0, 1), slice(0, 1)
+    top, bottom, left, right = bounds
+    first, last = (max(int((x - 2) * factor), 0) for x in (top, left)), (int((x + 3) * factor) for x in (bottom, right))
+    rows, columns = (slice(a, b) for a, b in zip(first, last, strict=True))
+    return rows, columns
 
 
 def _fade_window(size: int, free_sides: tuple[bool, bool, bool, bool]) -> Float:

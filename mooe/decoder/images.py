@@ -34,6 +34,11 @@ def sample(photo: Image, flow: Float) -> Image:
     return cv2.remap(photo, grid, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)  # type: ignore[call-overload, no-any-return]
 
 
+def sample_weight(weight: Float, flow: Float) -> Float:
+    """Bilinear samples of a map ``[h, w]`` at ``flow`` (pixel indices); beyond its border the border is repeated."""
+    return cv2.remap(weight, flow, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)  # type: ignore[call-overload, no-any-return]
+
+
 def resize(image: Float, shape: tuple[int, ...]) -> Float:
     """A float32 image scaled to ``shape`` (height, width): by area when it shrinks, else bilinear."""
     interpolation = cv2.INTER_AREA if image.shape[0] > shape[0] else cv2.INTER_LINEAR
