@@ -128,9 +128,7 @@ def main() -> None:
         if given.slice:
             rows = [slice_row(path, given.slice) for path in given.clips]
         else:
-            rows = [
-                frame_row(path, given.frames, given.every, given.zoom, given.width) for path in given.clips
-            ]
+            rows = [frame_row(path, given.frames, given.every, given.zoom, given.width) for path in given.clips]
     except MooeError as error:
         sys.exit(str(error))
     Image.fromarray(stack(rows)).save(given.out)

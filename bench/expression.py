@@ -129,17 +129,12 @@ def measure_intensity(clips: ClipFolder, portrait: Path, speech: Path, seed: int
     if neutral is None:
         return result
     for name in EMOTIONS:
-        ladder = {
-            weight: clips.judgement(ClipSpec(portrait, speech, ((name, weight),), seed)) for weight in LADDER
-        }
+        ladder = {weight: clips.judgement(ClipSpec(portrait, speech, ((name, weight),), seed)) for weight in LADDER}
         judged = {0.0: neutral} | {weight: one for weight, one in ladder.items() if one is not None}
         if 1.0 not in judged or len(judged) < 3:
             continue
         full = blendshape_change(judged[1.0].tracks, neutral.tracks, list(MEASURED_CHANGES[name]))
-        changes = {
-            weight: blendshape_change(one.tracks, neutral.tracks, list(full))
-            for weight, one in judged.items()
-        }
+        changes = {weight: blendshape_change(one.tracks, neutral.tracks, list(full)) for weight, one in judged.items()}
         column = JUDGED_EMOTIONS.index(name)
         strengths = [strength(change, full) for change in changes.values()]
         probabilities = [float(one.emotions[:, column].mean()) for one in judged.values()]

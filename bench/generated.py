@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import resource
 import subprocess
 import sys
 import wave
@@ -18,6 +17,7 @@ from mooe.media import read_image, read_video
 from mooe.metrics import ClipJudge, ClipJudgement, FaceTracks
 
 _COMMAND = (sys.executable, "-c", "from mooe.cli import main; main()", "generate")
+_TRACKS = ("landmarks", "blendshapes", "rotations", "found")
 _JUDGE_VERSION = 1  # raise it when a judge changes, and clips are judged anew
 
 
@@ -106,9 +106,6 @@ class ClipFolder:
         return judged
 
 
-_TRACKS = ("landmarks", "blendshapes", "rotations", "found")
-
-
 def repeated_speech(speech: Path, seconds: float, folder: Path) -> Path:
     """The speech repeated to so many seconds, as a WAV file in the folder."""
     from mooe.audio import SAMPLE_RATE, load_audio
@@ -140,8 +137,3 @@ def be_polite() -> None:
     """Run at low priority, and so everything that is started from here."""
     if os.nice(0) < 10:
         os.nice(10)
-
-
-def children_peak_mb() -> float:
-    """Largest resident set of any finished child process, in MB."""
-    return resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1024

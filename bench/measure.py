@@ -24,6 +24,7 @@ from bench.cost import measure_determinism, measure_speed  # noqa: E402
 from bench.expression import measure_emotion, measure_intensity  # noqa: E402
 from bench.generated import ClipFolder, be_polite  # noqa: E402
 from bench.movement import measure_lips, measure_motion  # noqa: E402
+from bench.tables import storable  # noqa: E402
 from mooe.errors import MooeError  # noqa: E402
 from mooe.media import write_json  # noqa: E402
 
@@ -58,9 +59,7 @@ def arguments() -> argparse.Namespace:
 
 def sections(given: argparse.Namespace) -> dict[str, Callable[[], dict[str, Any]]]:
     """What to run for each section."""
-    clips = ClipFolder(
-        given.clips, size=given.size, generate=not given.existing, options=tuple(given.options)
-    )
+    clips = ClipFolder(given.clips, size=given.size, generate=not given.existing, options=tuple(given.options))
     portrait, speech, seed = given.portraits[0], given.speech, given.seed
     speeches = list(dict.fromkeys([speech, *given.labelled, *given.real]))
     lengths = [float(length) for length in given.seconds.split(",")]
@@ -86,7 +85,7 @@ def main() -> None:
     try:
         for name, run in sections(given).items():
             if name in wanted:
-                measured[name] = run()
+                measured[name] = storable(run())
                 write_json(given.clips / "measured.json", measured)
     except MooeError as error:
         sys.exit(str(error))

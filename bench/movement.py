@@ -97,9 +97,7 @@ def _without_sound(clips: ClipFolder, portrait: Path, seed: int) -> dict[str, fl
     }
 
 
-def measure_motion(
-    clips: ClipFolder, portraits: list[Path], speeches: list[Path], seed: int
-) -> dict[str, Any]:
+def measure_motion(clips: ClipFolder, portraits: list[Path], speeches: list[Path], seed: int) -> dict[str, Any]:
     """Blinks, jitter, head rotation, window and paste-back seams of neutral clips."""
     rows = []
     for portrait in portraits:

@@ -44,9 +44,7 @@ class IdentityJudge:
         points = landmarks[:_MESH, :2]
         low, high = points.min(axis=0), points.max(axis=0)
         center = (low + high) / 2
-        square = cut_square(
-            image, (float(center[0]), float(center[1])), _MARGIN * float((high - low).max()), _SIZE
-        )
+        square = cut_square(image, (float(center[0]), float(center[1])), _MARGIN * float((high - low).max()), _SIZE)
         spread = max(float(square.std()), 1.0 / np.sqrt(square.size))
         whitened = (square - square.mean()) / spread
         self._network.setInput(np.ascontiguousarray(whitened.transpose(2, 0, 1)[None]))

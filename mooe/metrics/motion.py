@@ -73,9 +73,7 @@ def count_blinks(tracks: FaceTracks) -> Blinks:
     from scipy.signal import find_peaks
 
     track = np.pad(tracks.blendshape("eyeBlink"), 1, mode="edge")
-    peaks, _ = find_peaks(
-        track, prominence=_BLINK_PROMINENCE, width=(None, _LONGEST_BLINK * tracks.fps), distance=3
-    )
+    peaks, _ = find_peaks(track, prominence=_BLINK_PROMINENCE, width=(None, _LONGEST_BLINK * tracks.fps), distance=3)
     minutes = len(tracks) / tracks.fps / 60
     closure = float(np.median(track[peaks])) if len(peaks) else float("nan")
     return Blinks(tuple(int(peak) - 1 for peak in peaks), len(peaks) / minutes, closure)

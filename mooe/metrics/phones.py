@@ -77,9 +77,7 @@ def load_phone_times(path: Path) -> list[PhoneTime]:
         ) from error
 
 
-def recognise_phone_times(
-    waveform: NDArray[np.float32], *, delay: float = RECOGNISER_DELAY
-) -> list[PhoneTime]:
+def recognise_phone_times(waveform: NDArray[np.float32], *, delay: float = RECOGNISER_DELAY) -> list[PhoneTime]:
     """Phone times of real speech from the emissions of hama's CTC recogniser.
 
     An emission is a peak, not a span: each phone lasts 20 ms around its peak less the delay, where the lips

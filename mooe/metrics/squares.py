@@ -10,9 +10,7 @@ from mooe.errors import PortraitError
 from mooe.face.regions import LEFT_EYE, RIGHT_EYE
 
 
-def cut_square(
-    image: NDArray[np.uint8], center: tuple[float, float], side: float, size: int
-) -> NDArray[np.float32]:
+def cut_square(image: NDArray[np.uint8], center: tuple[float, float], side: float, size: int) -> NDArray[np.float32]:
     """Cut a square out of an image and resample it without aliasing.
 
     Args:
@@ -36,9 +34,7 @@ def cut_square(
     x, y = center[0] - 0.5, center[1] - 0.5  # landmark pixels to pixel indices
     middle = (size - 1) / 2
     matrix = np.array([[factor, 0.0, middle - x * factor], [0.0, factor, middle - y * factor]])
-    square = cv2.warpAffine(
-        image, matrix, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
-    )
+    square = cv2.warpAffine(image, matrix, (size, size), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     return np.asarray(square, np.float32)
 
 

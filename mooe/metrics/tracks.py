@@ -69,9 +69,7 @@ class FaceTracks:
     def load(cls, path: Path) -> FaceTracks:
         """Read what :meth:`save` wrote."""
         with np.load(path) as data:
-            return cls(
-                data["landmarks"], data["blendshapes"], data["rotations"], data["found"], float(data["fps"])
-            )
+            return cls(data["landmarks"], data["blendshapes"], data["rotations"], data["found"], float(data["fps"]))
 
 
 class TrackRecorder:
