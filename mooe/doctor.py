@@ -96,7 +96,7 @@ def diagnose() -> Diagnosis:
 
 def _check_imports(diagnosis: Diagnosis) -> None:
     """Import what may be installed and yet not load."""
-    for name in ("torch", "diffusers", "transformers", "numba", "librosa", "hama", "cv2", "mediapipe", "av"):
+    for name in ("torch", "diffusers", "transformers", "numba", "hama", "cv2", "mediapipe", "av"):
         try:
             importlib.import_module(name)
         except Exception as error:
