@@ -8,6 +8,7 @@ from typing import Any
 
 from bench.generated import ClipFolder, ClipSpec, repeated_speech
 from bench.tables import show
+from mooe.errors import MooeError
 
 
 def measure_speed(clips: ClipFolder, portrait: Path, speech: Path, seed: int, seconds: list[float]) -> dict[str, Any]:
@@ -32,22 +33,21 @@ def _stages(report: dict[str, Any]) -> str:
 
 def measure_determinism(clips: ClipFolder, portrait: Path, speech: Path, seed: int) -> dict[str, Any]:
     """Whether the same seed gives the same bytes, another one others, and weight 0 those of neutral."""
-    neutral = ClipSpec(portrait, speech, (), seed)
+
+    def checksum(weights: tuple[tuple[str, float], ...] = (), other: int = 0, *options: str, again: str = "") -> str:
+        path = clips.video(ClipSpec(portrait, speech, weights, seed + other, options), again=again)
+        if path is None:
+            raise MooeError("A clip for the section determinism is missing: let it be made.")
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
     # A rendering of its own: the clips of other sections may come from an older version of the code.
-    first = _checksum(clips.video(neutral, again="_first"))
+    first = checksum(again="_first")
     result = {
-        "same seed, same bytes": first == _checksum(clips.video(neutral, again="_again")),
-        "weight 0 is neutral": first == _checksum(clips.video(ClipSpec(portrait, speech, (("happy", 0.0),), seed))),
-        "intensity 0 is neutral": first
-        == _checksum(clips.video(ClipSpec(portrait, speech, (("happy", 1.0),), seed, ("--intensity", "0")))),
-        "another seed, other bytes": first != _checksum(clips.video(ClipSpec(portrait, speech, (), seed + 1))),
+        "same seed, same bytes": first == checksum(again="_again"),
+        "weight 0 is neutral": first == checksum((("happy", 0.0),)),
+        "intensity 0 is neutral": first == checksum((("happy", 1.0),), 0, "--intensity", "0"),
+        "another seed, other bytes": first != checksum((), 1),
     }
     show("Determinism", ["", ""], [[law, "yes" if holds else "NO"] for law, holds in result.items()])
     return result
-
-
-def _checksum(path: Path | None) -> str:
-    if path is None:
-        return "missing"
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
