@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import time
-from collections import defaultdict
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from os import PathLike
 from typing import Any
 
@@ -14,7 +11,6 @@ import numpy as np
 import torch
 from diffusers import DiffusionPipeline
 from diffusers.schedulers.scheduling_utils import SchedulerMixin
-from diffusers.utils import BaseOutput
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
@@ -26,86 +22,17 @@ from mooe.emotion.adapters import MoEEAdapters
 from mooe.emotion.latents import EmotionToLatents
 from mooe.errors import AudioError, ConfigError
 from mooe.face import FaceTracker
-from mooe.motion.arkit import displacement_to_arkit
 from mooe.motion.codec import MotionCodec
 from mooe.motion.driving import MotionDriver
 from mooe.motion.pose import HeadPosePredictor
 from mooe.motion.sampling import Guidance, WindowSampler, iterate_windows
 from mooe.motion.unet import MotionUNet
+from mooe.pipeline_output import FaceMotion, Frame, MoEEChunk, MoEEPipelineOutput, MoEEStream
 from mooe.weights import load_embedded, make_debug, own_memory
 
-Frame = NDArray[np.uint8]
 Audio = NDArray[np.float32] | Tensor | str | PathLike[str]
 StepCallback = Callable[["MoEEPipeline", int, Tensor, dict[str, Tensor]], dict[str, Tensor]]
 OUTPUT_TYPES = ("np", "pil", "pt", "latent")
-
-
-@dataclass
-class FaceMotion:
-    """Motion of F frames, independent of whose face it moves.
-
-    Attributes:
-        displacement: of the 478 landmarks from the neutral face, ``[F, 478, 3]``, head frame, eye distances.
-        rotation: head rotation from the portrait's pose, rotation vectors ``[F, 3]`` in radians.
-        translation: ``[F, 3]`` in eye distances.
-    """
-
-    displacement: NDArray[np.float32]
-    rotation: NDArray[np.float32]
-    translation: NDArray[np.float32]
-
-    def __len__(self) -> int:
-        return len(self.displacement)
-
-    def arkit_weights(self) -> NDArray[np.float32]:
-        """The 52 ARKit weights ``[F, 52]`` that come nearest, in the order of ``mooe.face.regions.ARKIT_NAMES``."""
-        return displacement_to_arkit(self.displacement)
-
-    @staticmethod
-    def join(parts: list[FaceMotion]) -> FaceMotion:
-        """Parts one after the other."""
-        return FaceMotion(
-            np.concatenate([p.displacement for p in parts]),
-            np.concatenate([p.rotation for p in parts]),
-            np.concatenate([p.translation for p in parts]),
-        )
-
-
-@dataclass
-class MoEEChunk:
-    """Frames as they are made.
-
-    Attributes:
-        frames: uint8 ``[H, W, 3]`` each.
-        motion: their motion.
-        gates: share of each emotion expert, ``[F, 6]``; zeros where the face is neutral.
-        first: number of the first frame.
-    """
-
-    frames: list[Frame]
-    motion: FaceMotion
-    gates: NDArray[np.float32]
-    first: int
-
-
-@dataclass
-class MoEEPipelineOutput(BaseOutput):
-    """A whole clip.
-
-    Attributes:
-        frames: by ``output_type``: uint8 ``[F, H, W, 3]`` ("np"), a list of images ("pil"), float ``[F, 3, H, W]`` in
-            [0, 1] ("pt") or motion latents ``[F, C, h, w]`` ("latent").
-        audio: the speech, float32 mono at 16 kHz.
-        fps: frames a second.
-        motion: landmarks' displacements, head pose, ARKit weights.
-        gates: share of each emotion expert, ``[F, 6]``.
-    """
-
-    frames: Any
-    audio: NDArray[np.float32]
-    fps: int
-    motion: FaceMotion
-    gates: NDArray[np.float32]
 
 
 @dataclass
@@ -119,34 +46,6 @@ class _Settings:
     head_motion: float
     blink_rate: float
     on_step: Callable[[int, Tensor, Tensor], Tensor | None] | None = None
-
-
-@dataclass
-class MoEEStream:
-    """Iterates over the chunks of a clip; memory does not grow with its length.
-
-    Attributes:
-        audio: the speech, float32 mono at 16 kHz.
-        num_frames: frames in all.
-        fps: frames a second.
-        timings: seconds spent so far by stage.
-    """
-
-    audio: NDArray[np.float32]
-    num_frames: int
-    fps: int
-    chunks: Iterator[MoEEChunk]
-    timings: dict[str, float] = field(default_factory=lambda: defaultdict(float))
-
-    def __iter__(self) -> Iterator[MoEEChunk]:
-        return self.chunks
-
-    @contextmanager
-    def timed(self, stage: str) -> Iterator[None]:
-        """Add the time of what runs inside to a stage."""
-        started = time.perf_counter()
-        yield
-        self.timings[stage] += time.perf_counter() - started
 
 
 class MoEEPipeline(DiffusionPipeline):

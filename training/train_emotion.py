@@ -107,7 +107,9 @@ class EmotionStage:
         figures = {"latent": float(latent.detach()), "point": float(point.detach())}
         high = (timestep > 700).nonzero()[:, 0]
         if len(high):
-            figures["latent_high_noise"] = float(error[high].detach().square().mean() / weight[high].mean())
+            figures["latent_high_noise"] = float(
+                error[high].detach().square().mean() / weight[high].mean().clamp(min=1e-3)
+            )
         loss = latent + config.point_weight * point
         if self.adapters.config["use_global_gate"] and self.adapters.config["num_experts"] == 6:
             choice = gate_loss(gates.logits, batch.emotion)

@@ -1,0 +1,114 @@
+"""What the pipeline gives: motion, chunks, whole clips and streams of them."""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from diffusers.utils import BaseOutput
+from numpy.typing import NDArray
+
+from mooe.motion.arkit import displacement_to_arkit
+
+Frame = NDArray[np.uint8]
+
+
+@dataclass
+class FaceMotion:
+    """Motion of F frames, independent of whose face it moves.
+
+    Attributes:
+        displacement: of the 478 landmarks from the neutral face, ``[F, 478, 3]``, head frame, eye distances.
+        rotation: head rotation from the portrait's pose, rotation vectors ``[F, 3]`` in radians.
+        translation: ``[F, 3]`` in eye distances.
+    """
+
+    displacement: NDArray[np.float32]
+    rotation: NDArray[np.float32]
+    translation: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.displacement)
+
+    def arkit_weights(self) -> NDArray[np.float32]:
+        """The 52 ARKit weights ``[F, 52]`` that come nearest, in the order of ``mooe.face.regions.ARKIT_NAMES``."""
+        return displacement_to_arkit(self.displacement)
+
+    @staticmethod
+    def join(parts: list[FaceMotion]) -> FaceMotion:
+        """Parts one after the other."""
+        return FaceMotion(
+            np.concatenate([p.displacement for p in parts]),
+            np.concatenate([p.rotation for p in parts]),
+            np.concatenate([p.translation for p in parts]),
+        )
+
+
+@dataclass
+class MoEEChunk:
+    """Frames as they are made.
+
+    Attributes:
+        frames: uint8 ``[H, W, 3]`` each.
+        motion: their motion.
+        gates: share of each emotion expert, ``[F, 6]``; zeros where the face is neutral.
+        first: number of the first frame.
+    """
+
+    frames: list[Frame]
+    motion: FaceMotion
+    gates: NDArray[np.float32]
+    first: int
+
+
+@dataclass
+class MoEEPipelineOutput(BaseOutput):
+    """A whole clip.
+
+    Attributes:
+        frames: by ``output_type``: uint8 ``[F, H, W, 3]`` ("np"), a list of images ("pil"), float ``[F, 3, H, W]`` in
+            [0, 1] ("pt") or motion latents ``[F, C, h, w]`` ("latent").
+        audio: the speech, float32 mono at 16 kHz.
+        fps: frames a second.
+        motion: landmarks' displacements, head pose, ARKit weights.
+        gates: share of each emotion expert, ``[F, 6]``.
+    """
+
+    frames: Any
+    audio: NDArray[np.float32]
+    fps: int
+    motion: FaceMotion
+    gates: NDArray[np.float32]
+
+
+@dataclass
+class MoEEStream:
+    """Iterates over the chunks of a clip; memory does not grow with its length.
+
+    Attributes:
+        audio: the speech, float32 mono at 16 kHz.
+        num_frames: frames in all.
+        fps: frames a second.
+        timings: seconds spent so far by stage.
+    """
+
+    audio: NDArray[np.float32]
+    num_frames: int
+    fps: int
+    chunks: Iterator[MoEEChunk]
+    timings: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+
+    def __iter__(self) -> Iterator[MoEEChunk]:
+        return self.chunks
+
+    @contextmanager
+    def timed(self, stage: str) -> Iterator[None]:
+        """Add the time of what runs inside to a stage."""
+        started = time.perf_counter()
+        yield
+        self.timings[stage] += time.perf_counter() - started
