@@ -12,6 +12,7 @@ Sections (``--only``): emotion, intensity, lips, motion, speed, determinism.
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -81,15 +82,17 @@ def main() -> None:
     if unknown:
         sys.exit(f"There is no section {unknown[0]}: choose from {', '.join(SECTIONS)}.")
     be_polite()
-    measured: dict[str, Any] = {}
+    # Sections measured before stay in the file.
+    stored = given.clips / "measured.json"
+    measured: dict[str, Any] = json.loads(stored.read_text(encoding="utf-8")) if stored.exists() else {}
     try:
         for name, run in sections(given).items():
             if name in wanted:
                 measured[name] = storable(run())
-                write_json(given.clips / "measured.json", measured)
+                write_json(stored, measured)
     except MooeError as error:
         sys.exit(str(error))
-    print(f"written to {given.clips / 'measured.json'}")
+    print(f"written to {stored}")
 
 
 if __name__ == "__main__":
