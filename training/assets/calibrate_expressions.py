@@ -48,7 +48,7 @@ READINGS = (
     "eyeBlink", "browInnerUp", "browOuterUp", "browDown",
 )  # fmt: skip
 SHAPES = (*READINGS, "cheekSquint", "noseSneer", "mouthShrugLower", "mouthPress")
-SPEECH = ({}, {"jawOpen": 0.2, "mouthLowerDown": 0.2, "mouthUpperUp": 0.08})
+SPEECH: tuple[dict[str, float], ...] = ({}, {"jawOpen": 0.2, "mouthLowerDown": 0.2, "mouthUpperUp": 0.08})
 # What the tracker is known to under-read or that was not reported counts less
 _DOUBTFUL = {"browDown": 0.5}
 _UNREPORTED = 0.35
