@@ -42,6 +42,8 @@ class EmotionConfig:
     """Folder of the fitted codec."""
     motion: Path
     """Folder of stage 1's weights."""
+    init: Path | None = None
+    """Folder with ``adapters`` and ``emotion_encoder`` to start from, such as a pipeline's; none starts from chance."""
     batch_size: int = 4
     """Takes a step and process."""
     window: int = 40
@@ -150,14 +152,18 @@ def main() -> None:
     codec = MotionCodec.from_pretrained(config.codec)
     unet = MotionUNet.from_pretrained(config.motion)
     unet.requires_grad_(False)
-    encoder = EmotionToLatents()
-    adapters = MoEEAdapters.from_unet(
-        unet.unet,
-        inner_dim=config.inner_dim,
-        num_experts=config.num_experts,
-        use_global_gate=config.use_global_gate,
-        use_local_gate=config.use_local_gate,
-    )
+    if config.init is not None:
+        encoder = EmotionToLatents.from_pretrained(config.init / "emotion_encoder")
+        adapters = MoEEAdapters.from_pretrained(config.init / "adapters")
+    else:
+        encoder = EmotionToLatents()
+        adapters = MoEEAdapters.from_unet(
+            unet.unet,
+            inner_dim=config.inner_dim,
+            num_experts=config.num_experts,
+            use_global_gate=config.use_global_gate,
+            use_local_gate=config.use_local_gate,
+        )
     adapters.attach(unet.unet)
 
     def export(folder: Path) -> None:
