@@ -31,8 +31,8 @@ class BlinkSchedule:
         if self._rate <= 0:
             return 2**62
         mean = max(60.0 / self._rate - _SHORTEST_PAUSE, 0.1)
-        # gamma with shape 2: blinks neither clump nor tick like a clock
-        pause = _SHORTEST_PAUSE + self._rng.gamma(2.0, mean / 2.0)
+        # gamma with shape 3: blinks neither clump nor tick like a clock
+        pause = _SHORTEST_PAUSE + self._rng.gamma(3.0, mean / 3.0)
         return round((0.5 * pause if first else pause) * FRAME_RATE)
 
     def take(self, num_frames: int) -> Array:
