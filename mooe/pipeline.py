@@ -16,7 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from mooe.audio import FRAME_RATE, HamaSpeechEncoder, SpeechEncoder, frame_count, load_audio
-from mooe.decoder import PortraitDecoder, SourcePortrait, encode_portrait
+from mooe.decoder import PortraitDecoder, SourcePortrait, encode_at_rest
 from mooe.emotion import EmotionMix, EmotionSpec, EmotionTimeline, parse_emotion
 from mooe.emotion.adapters import MoEEAdapters
 from mooe.emotion.latents import EmotionToLatents
@@ -120,7 +120,7 @@ class MoEEPipeline(DiffusionPipeline):
         pixels = np.asarray(image.convert("RGB")) if isinstance(image, Image.Image) else image
         with FaceTracker() as tracker:
             face = tracker.detect_one(pixels, face_index)
-        return encode_portrait(pixels, face, size)
+            return encode_at_rest(pixels, face, tracker, size)
 
     def stream(
         self,
