@@ -19,7 +19,7 @@ from mooe.audio import FRAME_RATE, HamaSpeechEncoder, SpeechEncoder
 from mooe.audio.reader import FeatureReader
 from mooe.audio.source import Audio, SpeechSource, open_speech
 from mooe.audio.synthesis import speak
-from mooe.decoder import PortraitDecoder, SourcePortrait, encode_portrait
+from mooe.decoder import PortraitDecoder, SourcePortrait, encode_at_rest
 from mooe.emotion import EmotionMix, EmotionSpec, EmotionTimeline, parse_emotion
 from mooe.emotion.adapters import MoEEAdapters
 from mooe.emotion.latents import EmotionToLatents
@@ -124,7 +124,7 @@ class MoEEPipeline(DiffusionPipeline):
         pixels = np.asarray(image.convert("RGB")) if isinstance(image, Image.Image) else image
         with FaceTracker() as tracker:
             face = tracker.detect_one(pixels, face_index)
-        return encode_portrait(pixels, face, size)
+            return encode_at_rest(pixels, face, tracker, size)
 
     def stream(
         self,

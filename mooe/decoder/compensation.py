@@ -58,8 +58,6 @@ class MotionCompensation(Protocol):
 class AppearanceCompensation(Protocol):
     """Stage 3: pixels the photograph does not show."""
 
-    def __call__(
-        self, frame: NDArray[np.uint8], maps: RenderMaps, visibility: Float
-    ) -> tuple[Float, Float]:
+    def __call__(self, frame: NDArray[np.uint8], maps: RenderMaps, visibility: Float) -> tuple[Float, Float]:
         """Colours ``[size, size, 3]`` (0..255) and their weight ``[size, size]`` in 0..1 over ``frame``."""
         ...

@@ -18,6 +18,7 @@ from mooe.decoder.images import (
     resize_bytes,
     sample,
     sample_weight,
+    shade,
 )
 from mooe.decoder.mesh import FACE_POINTS, MovedMesh, pose_points
 from mooe.decoder.portrait import SourcePortrait
@@ -64,12 +65,8 @@ class PortraitDecoder:
         self.portrait = portrait
         self.motion = motion
         self.appearance = appearance
-        self._window = _fade_window(
-            portrait.size, portrait.crop.free_sides(*portrait.picture.shape[:2])
-        )
-        self._rest = np.stack(
-            np.meshgrid(np.arange(portrait.size), np.arange(portrait.size)), -1
-        ).astype(np.float32)
+        self._window = _fade_window(portrait.size, portrait.crop.free_sides(*portrait.picture.shape[:2]))
+        self._rest = np.stack(np.meshgrid(np.arange(portrait.size), np.arange(portrait.size)), -1).astype(np.float32)
 
     def maps(self, displacement: Float, rotation: Float, translation: Float) -> RenderMaps:
         """Flow and regions of a frame by geometry alone; arguments as in :meth:`render`."""
@@ -108,9 +105,7 @@ class PortraitDecoder:
         matrix = rotation_matrix(rotation)
         translation = np.asarray(translation, np.float32)
         face = portrait.driver(displacement)
-        moved = portrait.mesh.drive(
-            face, face - portrait.points, portrait.alignment, matrix, translation
-        )
+        moved = portrait.mesh.drive(face, face - portrait.points, portrait.alignment, matrix, translation)
         flow, region = moved.rasterize((portrait.size, portrait.size))
         attached = sample_weight(portrait.attachment, flow)
         flow = self._rest + (flow - self._rest) * (attached[..., None] * self._window)
@@ -129,6 +124,7 @@ class PortraitDecoder:
         frame = photo.copy()
         box = (slice(None), slice(None)) if self.motion is not None else _moving_box(maps.flow, factor)
         frame[box] = sample(photo, flow[box])
+        self._shade(frame, geometry, factor)
         self._close_openings(frame, photo, lids, flow, geometry, factor)
         layers = portrait.eyes.render(
             photo, geometry.target, geometry.displacement, geometry.rotation, geometry.translation, factor
@@ -143,6 +139,19 @@ class PortraitDecoder:
             fill, weight = self.appearance(small, maps, visibility)
             frame = _blend(frame, fill, weight)
         return frame
+
+    def _shade(self, frame: Image, geometry: _Geometry, factor: float) -> None:
+        """Multiply the skin by the shading of its expression, which is carried along by the flow."""
+        gain = self.portrait.shading.log_gain(geometry.displacement)
+        if gain is None:
+            return
+        gain = sample_weight(gain, geometry.maps.flow)
+        rows, columns = np.flatnonzero(np.abs(gain).max(1) > 2e-3), np.flatnonzero(np.abs(gain).max(0) > 2e-3)
+        if not len(rows):
+            return
+        part = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+        box = tuple(slice(int(p.start * factor), int(p.stop * factor)) for p in part)
+        shade(frame[box], gain[part])
 
     def _close_openings(
         self, frame: Image, photo: Image, lids: Image, flow: Float, geometry: _Geometry, factor: float

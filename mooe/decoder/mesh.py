@@ -50,8 +50,7 @@ def topology() -> Topology:
     eye_ring = np.array(RIGHT_EYE + LEFT_EYE)
     margin_of = {int(v): FACE_POINTS + i for i, v in enumerate(eye_ring)}
     neighbours = tuple(
-        tuple(sorted({int(w) for t in face[(face == v).any(1)] for w in t} - set(eye_ring.tolist())))
-        for v in eye_ring
+        tuple(sorted({int(w) for t in face[(face == v).any(1)] for w in t} - set(eye_ring.tolist()))) for v in eye_ring
     )
     kinds = np.where(np.isin(face, eye_ring).any(1), LID, FACE)
     for vertex, margin in margin_of.items():
@@ -122,9 +121,7 @@ def _openings() -> list[tuple[tuple[int, int], tuple[tuple[int, int], ...], int]
     return [*eyes, ((LIPS_INNER[0], LIPS_INNER[10]), LIP_PAIRS, MOUTH)]
 
 
-def _half_lenses(
-    corners: tuple[int, int], pairs: tuple[tuple[int, int], ...], middle: int
-) -> NDArray[np.int64]:
+def _half_lenses(corners: tuple[int, int], pairs: tuple[tuple[int, int], ...], middle: int) -> NDArray[np.int64]:
     """Triangles of an opening in two halves, each from its edge to its own copy of the middle line.
 
     The copies start at vertex ``middle``: first the upper edge's, then the lower edge's. Being apart in the source,
@@ -179,9 +176,7 @@ class MovedMesh:
         """
         mesh = topology()
         target = (self.target * scale - np.array(origin, np.float32)) * fineness - 0.5
-        return rasterize_flow(
-            mesh.triangles, mesh.kinds, target, self.source * scale - 0.5, self.depth, shape
-        )
+        return rasterize_flow(mesh.triangles, mesh.kinds, target, self.source * scale - 0.5, self.depth, shape)
 
 
 @dataclass(frozen=True)

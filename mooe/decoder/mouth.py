@@ -74,9 +74,7 @@ def _round_ring(ring: Float) -> Float:
         ends = np.concatenate([chain[:1], chain, chain[-1:]])
         for p0, p1, p2, p3 in zip(ends[:-3], ends[1:-2], ends[2:-1], ends[3:], strict=True):
             # Catmull-Rom spline
-            found.append(
-                p1 + 0.5 * t * (p2 - p0 + t * (2 * p0 - 5 * p1 + 4 * p2 - p3 + t * (3 * (p1 - p2) + p3 - p0)))
-            )
+            found.append(p1 + 0.5 * t * (p2 - p0 + t * (2 * p0 - 5 * p1 + 4 * p2 - p3 + t * (3 * (p1 - p2) + p3 - p0))))
     return np.concatenate(found).astype(np.float32)
 
 

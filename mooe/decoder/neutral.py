@@ -24,8 +24,7 @@ LID_PAIRS = np.array(RIGHT_LID_PAIRS + LEFT_LID_PAIRS)
 _PLAIN = ("mouthSmile", "mouthUpperUp", "mouthLowerDown", "mouthStretch", "mouthDimple", "mouthFrown", "mouthFunnel",
           "jawOpen")  # fmt: skip
 _DOUBTFUL = ("mouth", "jaw", "cheek")
-_PLAIN_DEAD_ZONE, _DOUBTFUL_DEAD_ZONE = 0.12, 0.40
-_REMOVED_SHARE = 0.6  # a warp cannot take away the folds of a smile, so it should not take away all of its shape
+_PLAIN_DEAD_ZONE, _DOUBTFUL_DEAD_ZONE = 0.05, 0.40
 _LIP_REACH = 0.11  # how far closing the lips moves the skin around them, head-frame units
 _WIDEST = 0.7  # an eye opens at most so much wider than in the photograph
 _LID_SCALE = (0.35, 2.2)
@@ -63,27 +62,37 @@ def _spread_lips(points: Float, up: Float, down: Float) -> Float:
     return points + _UPPER_FALLOFF @ up + _LOWER_FALLOFF @ down
 
 
-def _removed(name: str, weight: float) -> float:
-    """How much of a shape that the photograph shows is taken away."""
-    if not name.startswith(_DOUBTFUL):
-        return 0.0
-    dead_zone = _PLAIN_DEAD_ZONE if name.startswith(_PLAIN) else _DOUBTFUL_DEAD_ZONE
-    return max(weight - dead_zone, 0.0) / (1 - dead_zone) * _REMOVED_SHARE
+def _shown(name: str, weight: float, doubtful: bool) -> float:
+    """How much of a shape a picture shows beyond what a face at rest may read."""
+    if name.startswith(_PLAIN):
+        return max(weight - _PLAIN_DEAD_ZONE, 0.0) / (1 - _PLAIN_DEAD_ZONE)
+    if doubtful and name.startswith(_DOUBTFUL):
+        return max(weight - _DOUBTFUL_DEAD_ZONE, 0.0) / (1 - _DOUBTFUL_DEAD_ZONE)
+    return 0.0
 
 
-def neutral_points(points: Float, blendshapes: Mapping[str, float]) -> Float:
-    """The person's neutral face: the photograph's expression around the mouth removed, lips just closed.
+def mouth_expression(blendshapes: Mapping[str, float], doubtful: bool = True) -> Float:
+    """The expression around the mouth that a picture shows, ARKit weights ``[52]``.
 
-    Brows and eyes stay as photographed: a tracker's zero is not a face's rest.
+    Brows and eyes are left out: a tracker's zero is not a face's rest.
+
+    Args:
+        blendshapes: the picture's ARKit weights by name.
+        doubtful: count shapes too that a resting mouth is often said to have, as far as they are strong.
+    """
+    return np.array([_shown(name, blendshapes.get(name, 0.0), doubtful) for name in ARKIT_NAMES], np.float32)
+
+
+def neutral_points(points: Float, weights: Float) -> Float:
+    """The person's neutral face: the photograph's expression removed, lips just closed.
 
     Args:
         points: the photograph's landmarks in the head frame, float32 ``[478, 3]``.
-        blendshapes: the photograph's ARKit weights by name.
+        weights: the expression that the photograph shows, ARKit weights ``[52]``, from :func:`mouth_expression`.
 
     Returns:
         float32 ``[478, 3]`` in the head frame.
     """
-    weights = np.array([_removed(name, blendshapes.get(name, 0.0)) for name in ARKIT_NAMES], np.float32)
     neutral = points - np.tensordot(weights, arkit_shapes(), 1).astype(np.float32)
     gap = neutral[UPPER_LIP] - neutral[LOWER_LIP]
     gap[:, [0, 2]] = 0.0

@@ -12,7 +12,8 @@ from mooe.decoder.attachment import head_attachment
 from mooe.decoder.eyes import EyeLayer, smooth_lids
 from mooe.decoder.mesh import PortraitMesh
 from mooe.decoder.mouth import MouthLayer
-from mooe.decoder.neutral import FaceDriver, neutral_points
+from mooe.decoder.neutral import FaceDriver, mouth_expression, neutral_points
+from mooe.decoder.shading import ExpressionShading
 from mooe.decoder.tone import PortraitTone
 from mooe.errors import PortraitError
 from mooe.face.alignment import HeadAlignment
@@ -42,7 +43,7 @@ class SourcePortrait:
         neutral: the person's neutral face in the head frame, float32 ``[478, 3]``.
         tone: exposure, white balance, toning.
         attachment: how firmly each pixel follows the head, float32 ``[size, size]``.
-        mesh, driver, mouth, eyes: the portrait's parts of the decoder.
+        mesh, driver, mouth, eyes, shading: the portrait's parts of the decoder.
     """
 
     picture: Image
@@ -61,6 +62,7 @@ class SourcePortrait:
     driver: FaceDriver
     mouth: MouthLayer
     eyes: EyeLayer
+    shading: ExpressionShading
 
     @property
     def size(self) -> int:
@@ -94,13 +96,15 @@ def _flatten_sides(landmarks: Float, alignment: HeadAlignment) -> Float:
     return flat.astype(np.float32)
 
 
-def encode_portrait(image: Image, face: Face, size: int = 256) -> SourcePortrait:
+def encode_portrait(image: Image, face: Face, size: int = 256, expression: Float | None = None) -> SourcePortrait:
     """Prepare a photograph.
 
     Args:
         image: RGB uint8 ``[H, W, 3]``.
         face: the tracked face to animate, in the image's pixels.
         size: side of the head-crop frames in pixels.
+        expression: what the photograph's mouth shows beside rest, ARKit weights ``[52]``; read from ``face`` when
+            not given. :func:`mooe.decoder.rest.encode_at_rest` finds it more exactly.
 
     Raises:
         PortraitError: when the image is not an RGB array of bytes or is smaller than 16 pixels.
@@ -118,7 +122,9 @@ def encode_portrait(image: Image, face: Face, size: int = 256) -> SourcePortrait
     alignment = HeadAlignment.from_landmarks(points_px)
     points_px = _flatten_sides(points_px, alignment)
     points = alignment.to_head(points_px).astype(np.float32)
-    neutral = neutral_points(points, face.blendshapes)
+    if expression is None:
+        expression = mouth_expression(face.blendshapes)
+    neutral = neutral_points(points, expression)
     tone = PortraitTone.measure(frame, points_px)
     mouth = MouthLayer(frame, points_px, neutral, alignment, tone)
     return SourcePortrait(
@@ -140,4 +146,5 @@ def encode_portrait(image: Image, face: Face, size: int = 256) -> SourcePortrait
         driver=FaceDriver(neutral),
         mouth=mouth,
         eyes=EyeLayer(points_px, alignment),
+        shading=ExpressionShading(frame, points_px, points - neutral, alignment.scale),
     )

@@ -39,11 +39,9 @@ class Expression:
     parted: float
 
 
-# The weights come from ``training/assets/calibrate_expressions.py``: prototypes of FACS, moved until a face tracker's
-# readings on drawn portraits change as they do on actors; happiness keeps half of its prototype's smile, and eyes stay
-# wider open than the readings ask, for on narrow eyes they would look shut. Weights beyond
-# 1 and below 0 are wanted: the table's brows and lids move little at weight 1, and anger and disgust pull brows below
-# their place at rest.
+# Prototypes of FACS, first moved by ``training/assets/calibrate_expressions.py`` until a face tracker's readings on
+# drawn portraits change as they do on actors, then by eye on contact sheets of six portraits. Weights beyond 1 and
+# below 0 are wanted: the table's brows and lids move little at weight 1, and anger pulls brows below their place.
 EXPRESSIONS: dict[str, Expression] = {
     "happy": Expression(
         {"mouthSmile": 0.45, "mouthUpperUp": 0.55, "mouthDimple": 0.2, "mouthLowerDown": 0.1, "jawOpen": 0.07,
@@ -52,34 +50,36 @@ EXPRESSIONS: dict[str, Expression] = {
         1.1, 0.02, 1.2, 0.6,
     ),
     "sad": Expression(
-        {"browInnerUp": 1.13, "browOuterUp": -1.0, "eyeSquint": 0.75, "eyeBlink": 0.15, "cheekSquint": 0.48,
-         "mouthFrown": 1.34, "mouthShrugLower": 0.56, "mouthPress": 0.25, "mouthLowerDown": -0.28, "jawOpen": 0.2},
+        {"browInnerUp": 1.4, "browOuterUp": -1.0, "browDown": 0.15, "eyeSquint": 0.55, "eyeBlink": 0.22,
+         "cheekSquint": 0.3, "mouthFrown": 1.4, "mouthShrugLower": 0.5, "mouthPress": 0.25, "mouthLowerDown": -0.22,
+         "jawOpen": 0.1, "eyeLookDown": 0.1},
         ({"browDown": 0.3}, {"mouthRollLower": 0.2, "eyeLookDown": 0.12}, {"mouthShrugUpper": 0.2}),
         0.75, -0.06, 0.6, 0.0,
     ),
     "angry": Expression(
-        {"browDown": 1.77, "browInnerUp": -1.0, "eyeSquint": 0.75, "eyeBlink": 0.05, "eyeWide": -0.19,
-         "noseSneer": 0.61, "cheekSquint": 0.42, "mouthFrown": 0.79, "mouthUpperUp": 0.25, "mouthSmile": -0.2,
-         "mouthPress": 0.23, "mouthStretch": 0.11, "jawOpen": 0.2},
-        ({"mouthLowerDown": 0.3, "jawForward": 0.4}, {"mouthStretch": 0.3}, {"mouthShrugLower": 0.3}),
-        1.2, -0.04, 1.5, 0.2,
+        {"browDown": 2.0, "browInnerUp": -1.3, "browOuterUp": 0.3, "eyeSquint": 0.6, "eyeWide": 0.5,
+         "noseSneer": 0.7, "mouthFrown": 0.6, "mouthUpperUp": 0.3, "mouthLowerDown": 0.35, "mouthSmile": -0.3,
+         "mouthStretch": 0.2, "jawForward": 0.25, "jawOpen": 0.12},
+        ({"mouthLowerDown": 0.2, "jawForward": 0.4}, {"mouthStretch": 0.2},
+         {"mouthPress": 0.5, "mouthLowerDown": -0.3}),
+        1.2, -0.04, 1.5, 0.35,
     ),
     "disgusted": Expression(
-        {"noseSneer": 1.07, "browDown": 0.92, "browInnerUp": -0.58, "eyeSquint": 0.75, "eyeBlink": 0.05,
-         "eyeWide": -0.25, "cheekSquint": 0.45, "mouthFrown": 1.21, "mouthStretch": 0.5, "mouthSmile": -0.22,
-         "mouthUpperUp": 0.1, "jawOpen": 0.08},
-        ({"mouthShrugLower": 0.3}, {"mouthLowerDown": 0.3}, {"mouthShrugUpper": 0.3}),
-        0.95, 0.04, 0.8, 0.4,
+        {"noseSneer": 1.5, "browDown": 0.3, "eyeSquint": 0.8, "eyeBlink": 0.12, "cheekSquint": 0.7,
+         "mouthFrown": 1.45, "mouthShrugLower": 0.6, "mouthUpperUp": 0.3, "mouthSmile": -0.3},
+        ({"mouthShrugLower": 0.3}, {"mouthLowerDown": 0.2}, {"mouthShrugUpper": 0.3}),
+        0.95, 0.04, 0.8, 0.3,
     ),
     "fearful": Expression(
-        {"browInnerUp": 1.32, "browOuterUp": 0.57, "browDown": 0.15, "eyeWide": 1.28, "mouthStretch": 0.62,
-         "mouthFrown": 0.22, "jawOpen": 0.24},
-        ({"mouthLowerDown": 0.3}, {"browDown": 0.3}, {"mouthStretch": 0.2}),
+        {"browInnerUp": 1.75, "browOuterUp": 0.35, "browDown": 0.7, "eyeWide": 2.2, "mouthStretch": 1.15,
+         "mouthFrown": 0.5, "jawOpen": 0.3, "mouthLowerDown": 0.4},
+        ({"mouthLowerDown": 0.3}, {"browDown": 0.3}, {"mouthUpperUp": 0.2}),
         1.0, 0.03, 0.9, 0.9,
     ),
     "surprised": Expression(
-        {"browInnerUp": 1.17, "browOuterUp": 1.23, "eyeWide": 1.3, "jawOpen": 0.25},
-        ({"mouthFunnel": 0.2}, {"jawOpen": 0.1}, {"mouthUpperUp": 0.1}),
+        {"browInnerUp": 1.3, "browOuterUp": 1.4, "eyeWide": 2.1, "jawOpen": 0.35, "mouthFunnel": 0.25,
+         "mouthPucker": 0.1, "mouthFrown": 0.1},
+        ({"mouthFunnel": 0.2}, {"jawOpen": 0.1}, {"browInnerUp": 0.15}),
         1.1, 0.05, 1.0, 1.0,
     ),
 }  # fmt: skip
@@ -101,7 +101,7 @@ def sample_expression(name: str, rng: np.random.Generator) -> Array:
             tilt = float(rng.normal(0, 0.06))
             face[row] *= 1 + tilt
             face[ARKIT_NAMES.index(known.removesuffix("Left") + "Right")] *= 1 - tilt
-    return np.clip(face, -1.0, 2.0)
+    return np.clip(face, -1.5, 2.5)
 
 
 def combine(mouth: Array, face: Array) -> Array:

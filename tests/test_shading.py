@@ -1,0 +1,112 @@
+"""Laws of the skin's shading under expression, and of the face at rest."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mooe.decoder import PortraitDecoder, SourcePortrait, encode_at_rest, encode_portrait
+from mooe.decoder.neutral import mouth_expression
+from mooe.decoder.shading import MOVEMENTS, ExpressionShading, movement_strengths
+from mooe.face.regions import ARKIT_NAMES
+from mooe.face.topology import arkit_to_displacement, arkit_vector
+from mooe.face.tracker import FaceTracker
+
+ZERO = np.zeros(3, np.float32)
+STILL = np.zeros((478, 3), np.float32)
+PORTRAITS = Path(__file__).parent.parent / "examples" / "portraits"
+
+
+def shape(**weights: float) -> np.ndarray:
+    return arkit_to_displacement(arkit_vector(weights))
+
+
+@pytest.fixture(scope="module")
+def tracker():
+    with FaceTracker() as tracker:
+        yield tracker
+
+
+@pytest.fixture(scope="module")
+def smiling() -> np.ndarray:
+    return np.asarray(Image.open(PORTRAITS / "astronaut.png").convert("RGB"))
+
+
+@pytest.fixture(scope="module")
+def portrait(smiling: np.ndarray, tracker: FaceTracker) -> SourcePortrait:
+    return encode_portrait(smiling, tracker.detect_one(smiling), 256)
+
+
+class TestMovementStrengths:
+    def test_still_face_moves_nothing(self) -> None:
+        assert not movement_strengths(STILL).any()
+
+    @pytest.mark.parametrize("name", MOVEMENTS)
+    def test_each_movement_is_read_most_from_its_own_shapes(self, name: str) -> None:
+        strengths = movement_strengths(shape(**dict.fromkeys(MOVEMENTS[name], 1.0)))
+        assert list(MOVEMENTS)[int(strengths.argmax())] == name
+
+    @pytest.mark.parametrize("name", MOVEMENTS)
+    def test_more_movement_reads_more(self, name: str) -> None:
+        row = list(MOVEMENTS).index(name)
+        read = [movement_strengths(shape(**dict.fromkeys(MOVEMENTS[name], w)))[row] for w in (0, 0.3, 0.6, 0.9)]
+        assert all(a < b for a, b in pairwise(read))
+
+    def test_speech_alone_sneers_and_frowns_little(self) -> None:
+        strengths = movement_strengths(shape(jawOpen=0.4, mouthLowerDown=0.2))
+        assert strengths.max() < 0.3
+
+
+class TestExpressionShading:
+    def test_own_expression_keeps_the_photographs_shading(self, portrait: SourcePortrait) -> None:
+        assert portrait.shading.log_gain(portrait.points - portrait.neutral) is None
+
+    def test_only_the_face_changes(self, portrait: SourcePortrait) -> None:
+        gain = portrait.shading.log_gain(shape(browInnerUp=1, browOuterUp=1, noseSneer=1))
+        assert gain is not None and np.abs(gain).max() > 0.05
+        low, high = portrait.landmarks[:468, :2].min(0), portrait.landmarks[:468, :2].max(0)
+        rows, columns = np.nonzero(gain)
+        assert rows.min() >= low[1] - 2 and rows.max() <= high[1] + 2
+        assert columns.min() >= low[0] - 2 and columns.max() <= high[0] + 2
+
+    def test_raised_brows_crease_the_forehead_alone(self, portrait: SourcePortrait) -> None:
+        raised = shape(browInnerUp=1, browOuterUp=1)
+        shown = portrait.points - portrait.neutral
+        change = portrait.shading.log_gain(shown + raised)
+        assert change is not None
+        brow = int(portrait.landmarks[[105, 334], 1].mean())
+        assert np.abs(change[:brow]).sum() > 5 * np.abs(change[brow + 10 :]).sum()
+
+    def test_grey_photograph_stays_grey(self, smiling: np.ndarray, tracker: FaceTracker) -> None:
+        grey = np.repeat(np.asarray(Image.fromarray(smiling).convert("L"))[..., None], 3, 2)
+        decoder = PortraitDecoder(encode_portrait(grey, tracker.detect_one(grey), 256))
+        frame = decoder.render(shape(browInnerUp=1, browOuterUp=1, noseSneer=1), ZERO, ZERO).astype(int)
+        assert np.ptp(frame, axis=2).max() <= 4
+
+    def test_stronger_reading_bends_light_more(self, portrait: SourcePortrait) -> None:
+        shading = ExpressionShading(portrait.frame, portrait.landmarks, STILL, portrait.alignment.scale)
+        weak, strong = (shading.log_gain(shape(browDown=w)) for w in (0.3, 0.9))
+        assert weak is not None and strong is not None
+        assert np.abs(weak).mean() < np.abs(strong).mean()
+
+
+class TestRest:
+    def test_doubtful_shapes_count_only_when_asked(self) -> None:
+        reading = dict.fromkeys(ARKIT_NAMES, 0.9)
+        plain, everything = mouth_expression(reading, doubtful=False), mouth_expression(reading)
+        assert (plain <= everything).all() and plain.sum() < everything.sum()
+        assert not everything[[i for i, n in enumerate(ARKIT_NAMES) if n.startswith(("brow", "eye"))]].any()
+
+    def test_smile_is_taken_away(self, smiling: np.ndarray, tracker: FaceTracker, portrait: SourcePortrait) -> None:
+        def smile(image: np.ndarray) -> float:
+            blendshapes = tracker.detect_one(image).blendshapes
+            return blendshapes["mouthSmileLeft"] + blendshapes["mouthSmileRight"]
+
+        rest = encode_at_rest(smiling, tracker.detect_one(smiling), tracker, 256)
+        once, fitted = (smile(PortraitDecoder(p).render(STILL, ZERO, ZERO)) for p in (portrait, rest))
+        assert fitted < 0.5 * smile(smiling)
+        assert fitted <= once + 0.02
