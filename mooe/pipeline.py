@@ -26,11 +26,11 @@ from mooe.emotion.latents import EmotionToLatents
 from mooe.errors import ConfigError
 from mooe.face import FaceTracker
 from mooe.motion.codec import MotionCodec
-from mooe.motion.driving import HeadTrack, MotionDriver
+from mooe.motion.driving import POSE_LOOKAHEAD, HeadTrack, MotionDriver
 from mooe.motion.pose import HeadPosePredictor
-from mooe.motion.sampling import Guidance, WindowSampler
+from mooe.motion.sampling import CARRIED, Guidance, WindowSampler
 from mooe.motion.streaming import LIVE_LOOKAHEAD, MotionStream
-from mooe.motion.unet import MotionUNet
+from mooe.motion.unet import AUDIO_CONTEXT, MotionUNet
 from mooe.pipeline_output import FaceMotion, Frame, MoEEChunk, MoEEPipelineOutput, MoEEStream
 from mooe.weights import load_embedded, make_debug, own_memory
 
@@ -145,13 +145,17 @@ class MoEEPipeline(DiffusionPipeline):
         paste_back: bool = True,
         generator: torch.Generator | None = None,
         on_step: Callable[[int, Tensor, Tensor], Tensor | None] | None = None,
+        state: dict[str, Any] | None = None,
     ) -> MoEEStream:
         """Make a clip chunk by chunk, in memory that does not grow with its length.
 
         ``audio`` may also be an iterator of live sound, pieces of mono float32 at 16 kHz: chunks then come while it is
         still being spoken, the first one after 0.96 s of sound. Such a clip is not that of the whole recording: the
         loudness is that of what was heard so far, the speech is recognised from 1.3 s of the past and 0.24 s of the
-        future, and windows are shorter; blinks and gaze are the same. See :meth:`__call__` for the other arguments.
+        future, and windows are shorter; blinks and gaze are the same.
+
+        ``state``, which :meth:`MoEEStream.state` gave after some chunk of the same clip, goes on behind that chunk. See
+        :meth:`__call__` for the other arguments.
         """
         speech = open_speech(_spoken(audio, text, voice, language))
         settings = self._check(
@@ -166,7 +170,8 @@ class MoEEPipeline(DiffusionPipeline):
         )
         settings.on_step, settings.head_track = on_step, head_track
         stream = MoEEStream(speech, FRAME_RATE)
-        stream.chunks = self._chunks(stream, portrait, settings, paste_back)
+        stream.motion = self._motion(speech, settings, state)
+        stream.chunks = self._chunks(stream, stream.motion, portrait, paste_back)
         return stream
 
     @torch.no_grad()
@@ -205,7 +210,7 @@ class MoEEPipeline(DiffusionPipeline):
             head_motion: gain of the head's motion.
             blink_rate: blinks a minute.
             head_track: head poses to follow instead of predicting them, such as
-                :class:`mooe.motion.head_track.RecordedHead`; ``head_motion`` scales them.
+                :class:`mooe.head_track.RecordedHead`; ``head_motion`` scales them.
             text: what to say, instead of ``audio``; needs the extra ``tts``.
             voice: who says the text, see :func:`mooe.audio.speak`.
             language: language of the text, such as ``en-us``.
@@ -267,9 +272,8 @@ class MoEEPipeline(DiffusionPipeline):
         return _Settings(timeline, generator, steps, Guidance(audio_scale, emotion_scale), head_motion, blink_rate)
 
     def _chunks(
-        self, stream: MoEEStream, portrait: SourcePortrait, settings: _Settings, paste_back: bool
+        self, stream: MoEEStream, motion: MotionStream, portrait: SourcePortrait, paste_back: bool
     ) -> Iterator[MoEEChunk]:
-        motion = self._motion(stream.speech, settings)
         decoder = PortraitDecoder(portrait)
         render = decoder.render_full if paste_back else decoder.render
         while True:
@@ -289,19 +293,23 @@ class MoEEPipeline(DiffusionPipeline):
             shares = np.zeros((len(moved), 6), np.float32) if gates is None else gates.numpy()
             yield MoEEChunk(frames, moved, shares, first)
 
-    def _motion(self, speech: SpeechSource, settings: _Settings) -> MotionStream:
+    def _motion(self, speech: SpeechSource, settings: _Settings, state: dict[str, Any] | None) -> MotionStream:
         """The motion of a clip, ready to be sampled."""
+        first = 0 if state is None else max(int(state["position"]) - CARRIED - AUDIO_CONTEXT, 0)
+        features = FeatureReader(speech.features(self.speech_encoder, first), first)
         driver = MotionDriver(
-            self.unet, self.emotion_encoder, self.pose_predictor,
-            FeatureReader(speech.features(self.speech_encoder)), settings.timeline, settings.generator,
+            self.unet, self.emotion_encoder, self.pose_predictor, features, settings.timeline, settings.generator,
             head_motion=settings.head_motion, blink_rate=settings.blink_rate, head_track=settings.head_track,
-            **({"lookahead": LIVE_LOOKAHEAD} if speech.live else {}),
+            lookahead=LIVE_LOOKAHEAD if speech.live else POSE_LOOKAHEAD,
         )  # fmt: skip
         sampler = WindowSampler(
             self.unet, self.adapters, self.scheduler, settings.generator, settings.steps, settings.guidance,
             settings.on_step,
         )  # fmt: skip
-        return MotionStream(driver, sampler, speech.live)
+        motion = MotionStream(driver, sampler, speech.live)
+        if state is not None:
+            motion.restore(state)
+        return motion
 
 
 def _spoken(audio: Audio | None, text: str | None, voice: str | None, language: str | None) -> Audio:

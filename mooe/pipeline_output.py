@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from mooe.audio.source import SpeechSource
 from mooe.motion.arkit import displacement_to_arkit
+from mooe.motion.streaming import MotionStream
 
 Frame = NDArray[np.uint8]
 
@@ -94,12 +95,14 @@ class MoEEStream:
     Attributes:
         speech: where the speech comes from.
         fps: frames a second.
+        motion: what the chunks are made of.
         timings: seconds spent so far by stage.
     """
 
     speech: SpeechSource
     fps: int
     chunks: Iterator[MoEEChunk] = field(default_factory=lambda: iter(()))
+    motion: MotionStream | None = None
     timings: dict[str, float] = field(default_factory=lambda: defaultdict(float))
 
     @property
@@ -114,6 +117,10 @@ class MoEEStream:
 
     def __iter__(self) -> Iterator[MoEEChunk]:
         return self.chunks
+
+    def state(self) -> dict[str, Any]:
+        """What ``MoEEPipeline.stream`` needs to go on behind the last chunk: arrays, tensors, numbers, dictionaries."""
+        return {} if self.motion is None else self.motion.state()
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mooe.audio.constants import frame_count
+from mooe.audio.constants import SAMPLE_RATE, frame_count
 from mooe.audio.encoder import SpeechEncoder
 from mooe.audio.level import LevelMeter, speech_gain
 from mooe.audio.loading import iter_audio, load_audio
@@ -21,7 +21,6 @@ from mooe.audio.windows import WindowedSpeechEncoder
 from mooe.errors import AudioError, ConfigError
 
 Waveform = NDArray[np.float32]
-Audio = NDArray[np.float32] | Tensor | str | PathLike[str] | Speech | Iterable[NDArray[np.float32]]
 
 
 class SpeechSource(ABC):
@@ -31,8 +30,18 @@ class SpeechSource(ABC):
 
     @property
     @abstractmethod
+    def samples(self) -> int:
+        """Samples of the speech at 16 kHz; of live sound, those heard so far."""
+
+    @property
     def num_frames(self) -> int:
-        """Video frames of the speech; of live sound, of what was heard so far."""
+        """Video frames that cover the samples."""
+        return frame_count(self.samples)
+
+    @property
+    def seconds(self) -> float:
+        """How long the samples last."""
+        return self.samples / SAMPLE_RATE
 
     @property
     @abstractmethod
@@ -58,8 +67,8 @@ class WholeSpeech(SpeechSource):
         self._waveform, self._phones = waveform, phones
 
     @property
-    def num_frames(self) -> int:
-        return frame_count(len(self._waveform))
+    def samples(self) -> int:
+        return len(self._waveform)
 
     @property
     def waveform(self) -> Waveform:
@@ -87,15 +96,15 @@ class SpeechFile(SpeechSource):
     def __init__(self, path: str | PathLike[str]) -> None:
         self._path = Path(path)
         meter = LevelMeter()
-        self.samples = 0
+        self._samples = 0
         for piece in iter_audio(self._path):
             meter.add(piece)
-            self.samples += len(piece)
+            self._samples += len(piece)
         self._gain = meter.gain()
 
     @property
-    def num_frames(self) -> int:
-        return frame_count(self.samples)
+    def samples(self) -> int:
+        return self._samples
 
     @property
     def waveform(self) -> Waveform:
@@ -122,8 +131,8 @@ class LiveSpeech(SpeechSource):
         self._samples = 0
 
     @property
-    def num_frames(self) -> int:
-        return frame_count(self._samples)
+    def samples(self) -> int:
+        return self._samples
 
     @property
     def waveform(self) -> Waveform:
@@ -147,8 +156,13 @@ class LiveSpeech(SpeechSource):
             raise AudioError("The live speech ended before it began: give at least one sample.")
 
 
+Audio = Waveform | Tensor | str | PathLike[str] | Speech | SpeechSource | Iterator[Waveform]
+
+
 def open_speech(audio: Audio) -> SpeechSource:
     """The source that fits what was given (raises AudioError when it cannot be read)."""
+    if isinstance(audio, SpeechSource):
+        return audio
     if isinstance(audio, str | PathLike):
         return SpeechFile(audio)
     if isinstance(audio, Speech):

@@ -28,7 +28,7 @@ from mooe.motion.unet import AUDIO_CONTEXT, MotionUNet
 
 Array = NDArray[np.float32]
 # Frames of sound past a window's end that its last head poses look at
-_POSE_AHEAD = 4 * FRAMES_PER_KNOT
+POSE_LOOKAHEAD = 4 * FRAMES_PER_KNOT
 
 
 class HeadTrack(Protocol):
@@ -67,7 +67,7 @@ class MotionDriver:
         head_motion: float,
         blink_rate: float,
         head_track: HeadTrack | None = None,
-        lookahead: int = _POSE_AHEAD,
+        lookahead: int = POSE_LOOKAHEAD,
     ) -> None:
         self._unet, self._emotion_encoder, self._predictor = unet, emotion_encoder, pose_predictor
         self._features, self._timeline, self._head_track = features, timeline, head_track
