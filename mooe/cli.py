@@ -16,12 +16,26 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mooe.commands.speech_options import (
+    AudioOption,
+    BlinkRateOption,
+    HeadMotionOption,
+    HeadOptions,
+    LanguageOption,
+    PoseFromOption,
+    ResumeOption,
+    SpeechOptions,
+    TextOption,
+    VoiceNameOption,
+)
 from mooe.errors import ConfigError, MooeError, OutputError
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
 
-    from mooe.pipeline import MoEEPipeline, MoEEStream
+    from mooe.audio import Speech
+    from mooe.audio.source import SpeechSource
+    from mooe.pipeline import MoEEChunk, MoEEPipeline, MoEEStream
     from mooe.report import StageClock
 
 MAX_SEED = 2**63 - 1
@@ -43,7 +57,7 @@ class Request:
     """What `mooe generate` was asked for."""
 
     portrait: Path
-    audio: Path
+    speech: SpeechOptions
     out: Path
     emotion: list[str]
     intensity: float
@@ -57,6 +71,8 @@ class Request:
     report: Path | None
     force: bool
     model: str | None
+    head: HeadOptions
+    resume: bool
 
     def check(self) -> None:
         """Refuse what cannot work, before anything slow starts (raises MooeError)."""
@@ -75,8 +91,10 @@ class Request:
             raise ConfigError(
                 f"--size {self.size} cannot be used: give a multiple of {SIZE_STEP} from {MIN_SIZE} to {MAX_SIZE}."
             )
+        self.speech.check()
+        self.head.check()
         for target in filter(None, (self.out, self.report)):
-            for source in (self.portrait, self.audio):
+            for source in filter(None, (self.portrait, self.speech.audio, self.head.pose_from)):
                 if _same_file(source, target):
                     raise OutputError(f"{target} is read and written at once: choose another name for the result.")
         check_output(self.out, ".mp4", force=self.force)
@@ -100,8 +118,21 @@ class Request:
             "intensity": self.intensity,
             "size": self.size,
             "paste_back": self.paste_back,
+            **self.speech.settings(),
+            **self.head.settings(),
             **self.chosen_sampling(),
         }
+
+
+    def job(self) -> dict[str, Any]:
+        """All that decides the result's bytes, for --resume."""
+        from mooe.commands.resuming import fingerprint
+        from mooe.report import versions
+
+        files = {"portrait": self.portrait, "audio": self.speech.audio, "pose_from": self.head.pose_from}
+        contents = {f"{name}_sha256": fingerprint(path) for name, path in files.items()}
+        settings = {name: value for name, value in self.settings().items() if name != "pose_from"}
+        return {**settings, **contents, "face": self.face, "model": self.model, "versions": versions()}
 
 
 @app.callback(invoke_without_command=True)
@@ -117,8 +148,11 @@ def mooe(version: Annotated[bool, typer.Option("--version", help="Show the versi
 @app.command()
 def generate(
     portrait: Annotated[Path, typer.Option(help="The photograph: JPEG, PNG or WebP with a face.")],
-    audio: Annotated[Path, typer.Option(help="The speech: WAV, MP3, M4A, or a video with sound.")],
     out: Annotated[Path, typer.Option(help="The video to make, ending in .mp4.")],
+    audio: AudioOption = None,
+    text: TextOption = None,
+    voice: VoiceNameOption = None,
+    language: LanguageOption = None,
     emotion: Annotated[
         list[str] | None,
         typer.Option(
@@ -135,12 +169,16 @@ def generate(
     emotion_scale: Annotated[
         float | None, typer.Option(help="Guidance scale of the emotion, 0 to 10 [default: the model's own].")
     ] = None,
+    head_motion: HeadMotionOption = None,
+    blink_rate: BlinkRateOption = None,
+    pose_from: PoseFromOption = None,
     face: Annotated[int, typer.Option(help="Which face, if there are several: 0 is the largest.")] = 0,
     size: Annotated[int, typer.Option(help="Side of the animated head crop in pixels, 128 to 1024.")] = 256,
     no_paste_back: Annotated[
         bool, typer.Option("--no-paste-back", help="Give the head crop, not the full picture.")
     ] = False,
     report: Annotated[Path | None, typer.Option(help="Write times, memory and versions to this .json.")] = None,
+    resume: ResumeOption = False,
     force: Annotated[bool, typer.Option("--force", help="Replace existing results.")] = False,
     model: Annotated[
         str | None, typer.Option(help="A folder or hub name of other weights, or 'debug' [default: built in].")
@@ -148,8 +186,9 @@ def generate(
 ) -> None:
     """Make a talking video from a portrait and speech."""
     request = Request(
-        portrait, audio, out, emotion or [], intensity, seed, steps, audio_scale, emotion_scale, face, size,
-        not no_paste_back, report, force, model,
+        portrait, SpeechOptions(audio, text, voice, language), out, emotion or [], intensity, seed, steps, audio_scale,
+        emotion_scale, face, size, not no_paste_back, report, force, model,
+        HeadOptions(head_motion, blink_rate, pose_from), resume,
     )  # fmt: skip
     with _native_logs_hidden():
         _generate(request)
@@ -205,69 +244,71 @@ def _make_clip(
     with clock.stage("loading"):
         import torch
 
-        from mooe.audio import SAMPLE_RATE, load_audio
+        from mooe.audio.source import open_speech
         from mooe.media import read_image, shrink_to
     with clock.stage("reading"):
         image = shrink_to(read_image(request.portrait), MAX_VIDEO_SIDE)
-        waveform = load_audio(request.audio)
+    with clock.stage("speaking" if request.speech.text else "reading"):
+        speech = request.speech.speech()
+        source = open_speech(speech)
     with clock.stage("loading"):
         pipeline = _load_pipeline(request.model)
     with clock.stage("portrait"):
         portrait = pipeline.encode_portrait(image, face_index=request.face, size=request.size)
-    stream = pipeline.stream(
-        portrait,
-        waveform,
-        emotion=request.emotion,
-        intensity=request.intensity,
-        paste_back=request.paste_back,
-        generator=torch.Generator().manual_seed(request.seed),
-        **request.chosen_sampling(),
-    )
-    progress.update(task, description="animating", total=stream.num_frames)
+        head = request.head.arguments()
+
+    def start(state: dict[str, Any] | None) -> MoEEStream:
+        return pipeline.stream(
+            portrait,
+            source,
+            emotion=request.emotion,
+            intensity=request.intensity,
+            paste_back=request.paste_back,
+            generator=torch.Generator().manual_seed(request.seed),
+            state=state,
+            **head,
+            **request.chosen_sampling(),
+        )
+
+    progress.update(task, description="animating", total=source.num_frames)
 
     def advance(count: int) -> None:
         progress.update(task, advance=count, description="animating")
 
-    gate_means = _write_video(request, stream, clock, advance)
-    clock.seconds.update(stream.timings)
-    return stream.num_frames, len(waveform) / SAMPLE_RATE, gate_means
+    gate_means = _write_video(request, start, speech, source, clock, advance)
+    return source.num_frames, source.seconds, gate_means
 
 
 def _write_video(
-    request: Request, stream: MoEEStream, clock: StageClock, on_frames: Callable[[int], None]
+    request: Request,
+    start: Callable[[dict[str, Any] | None], MoEEStream],
+    speech: Path | Speech,
+    source: SpeechSource,
+    clock: StageClock,
+    on_frames: Callable[[int], None],
 ) -> dict[str, float]:
     """Write the chunks as they are made; gives the mean of each gate."""
-    import numpy as np
+    from mooe.commands.resuming import ResumableClip
+    from mooe.commands.writing import GateMeans, write_in_parts, write_video
 
-    from mooe.audio import iter_audio
-    from mooe.emotion import EMOTIONS
-    from mooe.media import VideoWriter
-    from mooe.media.video import SOUND_RATE
+    clip = ResumableClip(request.out, request.job()) if request.resume else None
+    begun = clip.state if clip else None
+    gates = GateMeans(begun["progress"] if begun else None)
+    stream = start(begun["stream"] if begun else None)
+    on_frames(int(begun["stream"]["position"]) if begun else 0)
 
-    gate_sum = np.zeros(len(EMOTIONS))
-    with contextlib.ExitStack() as stack:
-        writer: VideoWriter | None = None
-        for chunk in stream:
-            with clock.stage("video"):
-                if writer is None:
-                    height, width = chunk.frames[0].shape[:2]
-                    writer = VideoWriter(
-                        request.out,
-                        width,
-                        height,
-                        # Listeners get the full bandwidth; the model hears 16 kHz.
-                        audio=iter_audio(request.audio, chunk_seconds=1.0, sample_rate=SOUND_RATE),
-                        sample_rate=SOUND_RATE,
-                        force=request.force,
-                    )
-                    stack.enter_context(writer)
-                for frame in chunk.frames:
-                    writer.write(frame)
-            gate_sum += chunk.gates.sum(0)
-            on_frames(len(chunk.frames))
-        with clock.stage("video"):
-            stack.close()
-    return dict(zip(EMOTIONS, (gate_sum / stream.num_frames).tolist(), strict=True))
+    def on_chunk(chunk: MoEEChunk) -> None:
+        gates.add(chunk)
+        on_frames(len(chunk.frames))
+
+    if clip is None:
+        write_video(request.out, stream, speech, clock, on_chunk, force=request.force)
+    else:
+        write_in_parts(
+            request.out, stream, speech, clock, on_chunk, force=request.force, clip=clip, progress=gates.state
+        )
+    clock.seconds.update(stream.timings)
+    return gates.means(source.num_frames)
 
 
 def _load_pipeline(model: str | None) -> MoEEPipeline:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from os import PathLike
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -15,22 +15,25 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from mooe.audio import FRAME_RATE, HamaSpeechEncoder, SpeechEncoder, frame_count, load_audio
+from mooe.audio import FRAME_RATE, HamaSpeechEncoder, SpeechEncoder
+from mooe.audio.reader import FeatureReader
+from mooe.audio.source import Audio, SpeechSource, open_speech
+from mooe.audio.synthesis import speak
 from mooe.decoder import PortraitDecoder, SourcePortrait, encode_at_rest
 from mooe.emotion import EmotionMix, EmotionSpec, EmotionTimeline, parse_emotion
 from mooe.emotion.adapters import MoEEAdapters
 from mooe.emotion.latents import EmotionToLatents
-from mooe.errors import AudioError, ConfigError
+from mooe.errors import ConfigError
 from mooe.face import FaceTracker
 from mooe.motion.codec import MotionCodec
-from mooe.motion.driving import MotionDriver
+from mooe.motion.driving import POSE_LOOKAHEAD, HeadTrack, MotionDriver
 from mooe.motion.pose import HeadPosePredictor
-from mooe.motion.sampling import Guidance, WindowSampler, iterate_windows
-from mooe.motion.unet import MotionUNet
+from mooe.motion.sampling import CARRIED, Guidance, WindowSampler
+from mooe.motion.streaming import LIVE_LOOKAHEAD, MotionStream
+from mooe.motion.unet import AUDIO_CONTEXT, MotionUNet
 from mooe.pipeline_output import FaceMotion, Frame, MoEEChunk, MoEEPipelineOutput, MoEEStream
 from mooe.weights import load_embedded, make_debug, own_memory
 
-Audio = NDArray[np.float32] | Tensor | str | PathLike[str]
 StepCallback = Callable[["MoEEPipeline", int, Tensor, dict[str, Tensor]], dict[str, Tensor]]
 OUTPUT_TYPES = ("np", "pil", "pt", "latent")
 
@@ -45,6 +48,7 @@ class _Settings:
     guidance: Guidance
     head_motion: float
     blink_rate: float
+    head_track: HeadTrack | None = None
     on_step: Callable[[int, Tensor, Tensor], Tensor | None] | None = None
 
 
@@ -125,7 +129,7 @@ class MoEEPipeline(DiffusionPipeline):
     def stream(
         self,
         portrait: SourcePortrait,
-        audio: Audio,
+        audio: Audio | None = None,
         emotion: EmotionSpec | EmotionTimeline = None,
         intensity: float = 1.0,
         *,
@@ -134,12 +138,26 @@ class MoEEPipeline(DiffusionPipeline):
         emotion_scale: float = 1.0,
         head_motion: float = 1.0,
         blink_rate: float = 18.0,
+        head_track: HeadTrack | None = None,
+        text: str | None = None,
+        voice: str | None = None,
+        language: str | None = None,
         paste_back: bool = True,
         generator: torch.Generator | None = None,
         on_step: Callable[[int, Tensor, Tensor], Tensor | None] | None = None,
+        state: dict[str, Any] | None = None,
     ) -> MoEEStream:
-        """Make a clip chunk by chunk; see :meth:`__call__` for the arguments."""
-        waveform = self._waveform(audio)
+        """Make a clip chunk by chunk, in memory that does not grow with its length.
+
+        ``audio`` may also be an iterator of live sound, pieces of mono float32 at 16 kHz: chunks then come while it is
+        still being spoken, the first one after 0.96 s of sound. Such a clip is not that of the whole recording: the
+        loudness is that of what was heard so far, the speech is recognised from 1.3 s of the past and 0.24 s of the
+        future, and windows are shorter; blinks and gaze are the same.
+
+        ``state``, which :meth:`MoEEStream.state` gave after some chunk of the same clip, goes on behind that chunk. See
+        :meth:`__call__` for the other arguments.
+        """
+        speech = open_speech(_spoken(audio, text, voice, language))
         settings = self._check(
             emotion,
             intensity,
@@ -150,16 +168,17 @@ class MoEEPipeline(DiffusionPipeline):
             blink_rate,
             generator,
         )
-        settings.on_step = on_step
-        stream = MoEEStream(waveform, frame_count(len(waveform)), FRAME_RATE, iter(()))
-        stream.chunks = self._chunks(stream, portrait, settings, paste_back)
+        settings.on_step, settings.head_track = on_step, head_track
+        stream = MoEEStream(speech, FRAME_RATE)
+        stream.motion = self._motion(speech, settings, state)
+        stream.chunks = self._chunks(stream, stream.motion, portrait, paste_back)
         return stream
 
     @torch.no_grad()
     def __call__(
         self,
         portrait: SourcePortrait | Frame | Image.Image,
-        audio: Audio,
+        audio: Audio | None = None,
         emotion: EmotionSpec | EmotionTimeline = None,
         intensity: float = 1.0,
         *,
@@ -168,6 +187,10 @@ class MoEEPipeline(DiffusionPipeline):
         emotion_scale: float = 1.0,
         head_motion: float = 1.0,
         blink_rate: float = 18.0,
+        head_track: HeadTrack | None = None,
+        text: str | None = None,
+        voice: str | None = None,
+        language: str | None = None,
         paste_back: bool = True,
         generator: torch.Generator | None = None,
         output_type: str = "np",
@@ -178,7 +201,7 @@ class MoEEPipeline(DiffusionPipeline):
 
         Args:
             portrait: from :meth:`encode_portrait`, or an image.
-            audio: a file, or mono float32 at 16 kHz in [-1, 1].
+            audio: a file, mono float32 at 16 kHz in [-1, 1], or what :func:`mooe.audio.speak` gave.
             emotion: "happy", "happy:.8", {"happy": .8, "surprised": .4}, a list of such, a timeline, or None.
             intensity: factor on the emotion's weights in [0, 1].
             num_inference_steps: denoising steps a window.
@@ -186,6 +209,11 @@ class MoEEPipeline(DiffusionPipeline):
             emotion_scale: guidance scale of the emotion; 1 is no guidance.
             head_motion: gain of the head's motion.
             blink_rate: blinks a minute.
+            head_track: head poses to follow instead of predicting them, such as
+                :class:`mooe.head_track.RecordedHead`; ``head_motion`` scales them.
+            text: what to say, instead of ``audio``; needs the extra ``tts``.
+            voice: who says the text, see :func:`mooe.audio.speak`.
+            language: language of the text, such as ``en-us``.
             paste_back: give the whole picture with the head in it, not the head crop.
             generator: seeded source of all randomness, on the CPU.
             output_type: "np", "pil", "pt" or "latent".
@@ -204,8 +232,8 @@ class MoEEPipeline(DiffusionPipeline):
         # 2. Set out the stream
         stream = self.stream(
             source, audio, emotion, intensity, num_inference_steps=num_inference_steps, audio_scale=audio_scale,
-            emotion_scale=emotion_scale, head_motion=head_motion, blink_rate=blink_rate, paste_back=paste_back,
-            generator=generator, on_step=_step_callback(self, callback_on_step_end),
+            emotion_scale=emotion_scale, head_motion=head_motion, blink_rate=blink_rate, head_track=head_track,
+            text=text, voice=voice, language=language, paste_back=paste_back, generator=generator, on_step=_step_callback(self, callback_on_step_end),
         )  # fmt: skip
 
         # 3. Sample and decode window by window
@@ -220,14 +248,6 @@ class MoEEPipeline(DiffusionPipeline):
             frames = _convert([f for c in chunks for f in c.frames], output_type)
         output = MoEEPipelineOutput(frames=frames, audio=stream.audio, fps=FRAME_RATE, motion=motion, gates=gates)
         return output if return_dict else output.to_tuple()
-
-    def _waveform(self, audio: Audio) -> NDArray[np.float32]:
-        if isinstance(audio, str | PathLike):
-            return load_audio(audio)
-        waveform = np.asarray(audio.cpu() if isinstance(audio, Tensor) else audio, np.float32)
-        if waveform.ndim != 1 or not len(waveform) or not np.isfinite(waveform).all():
-            raise AudioError("The speech must be a one-dimensional array of finite numbers at 16 kHz, and not empty.")
-        return waveform
 
     @staticmethod
     def _check(
@@ -252,37 +272,51 @@ class MoEEPipeline(DiffusionPipeline):
         return _Settings(timeline, generator, steps, Guidance(audio_scale, emotion_scale), head_motion, blink_rate)
 
     def _chunks(
-        self, stream: MoEEStream, portrait: SourcePortrait, settings: _Settings, paste_back: bool
+        self, stream: MoEEStream, motion: MotionStream, portrait: SourcePortrait, paste_back: bool
     ) -> Iterator[MoEEChunk]:
-        with stream.timed("audio"):
-            features = self.speech_encoder.encode(stream.audio)
+        decoder = PortraitDecoder(portrait)
+        render = decoder.render_full if paste_back else decoder.render
+        while True:
+            with stream.timed("audio"):
+                if not motion.listen():
+                    return
+            with stream.timed("motion"):
+                first, latents, gates = motion.window()
+                displacement = self.codec.decode(latents)[0].cpu().numpy()
+                pose = motion.driver.pose(first, len(displacement))
+            moved = FaceMotion(displacement, pose[:, :3], pose[:, 3:])
+            with stream.timed("decoder"):
+                frames = [
+                    render(d, r, t)
+                    for d, r, t in zip(moved.displacement, moved.rotation, moved.translation, strict=True)
+                ]
+            shares = np.zeros((len(moved), 6), np.float32) if gates is None else gates.numpy()
+            yield MoEEChunk(frames, moved, shares, first)
+
+    def _motion(self, speech: SpeechSource, settings: _Settings, state: dict[str, Any] | None) -> MotionStream:
+        """The motion of a clip, ready to be sampled."""
+        first = 0 if state is None else max(int(state["position"]) - CARRIED - AUDIO_CONTEXT, 0)
+        features = FeatureReader(speech.features(self.speech_encoder, first), first)
         driver = MotionDriver(
             self.unet, self.emotion_encoder, self.pose_predictor, features, settings.timeline, settings.generator,
-            head_motion=settings.head_motion, blink_rate=settings.blink_rate,
+            head_motion=settings.head_motion, blink_rate=settings.blink_rate, head_track=settings.head_track,
+            lookahead=LIVE_LOOKAHEAD if speech.live else POSE_LOOKAHEAD,
         )  # fmt: skip
         sampler = WindowSampler(
             self.unet, self.adapters, self.scheduler, settings.generator, settings.steps, settings.guidance,
             settings.on_step,
         )  # fmt: skip
-        decoder = PortraitDecoder(portrait)
-        render = decoder.render_full if paste_back else decoder.render
-        windows = iterate_windows(stream.num_frames, driver.window, sampler)
-        while True:
-            with stream.timed("motion"):
-                window = next(windows, None)
-                if window is None:
-                    return
-                first, latents, gates = window
-                displacement = self.codec.decode(latents)[0].cpu().numpy()
-                pose = driver.pose(first, len(displacement))
-            motion = FaceMotion(displacement, pose[:, :3], pose[:, 3:])
-            with stream.timed("decoder"):
-                frames = [
-                    render(d, r, t)
-                    for d, r, t in zip(motion.displacement, motion.rotation, motion.translation, strict=True)
-                ]
-            shares = np.zeros((len(motion), 6), np.float32) if gates is None else gates.numpy()
-            yield MoEEChunk(frames, motion, shares, first)
+        motion = MotionStream(driver, sampler, speech.live)
+        if state is not None:
+            motion.restore(state)
+        return motion
+
+
+def _spoken(audio: Audio | None, text: str | None, voice: str | None, language: str | None) -> Audio:
+    """The speech that was given, or the text spoken."""
+    if (audio is None) == (text is None):
+        raise ConfigError("Give either the speech or a text to speak, and not both.")
+    return speak(text, voice, language) if text is not None else cast(Audio, audio)
 
 
 def _step_callback(

@@ -13,7 +13,9 @@ import numpy as np
 from diffusers.utils import BaseOutput
 from numpy.typing import NDArray
 
+from mooe.audio.source import SpeechSource
 from mooe.motion.arkit import displacement_to_arkit
+from mooe.motion.streaming import MotionStream
 
 Frame = NDArray[np.uint8]
 
@@ -91,20 +93,34 @@ class MoEEStream:
     """Iterates over the chunks of a clip; memory does not grow with its length.
 
     Attributes:
-        audio: the speech, float32 mono at 16 kHz.
-        num_frames: frames in all.
+        speech: where the speech comes from.
         fps: frames a second.
+        motion: what the chunks are made of.
         timings: seconds spent so far by stage.
     """
 
-    audio: NDArray[np.float32]
-    num_frames: int
+    speech: SpeechSource
     fps: int
-    chunks: Iterator[MoEEChunk]
+    chunks: Iterator[MoEEChunk] = field(default_factory=lambda: iter(()))
+    motion: MotionStream | None = None
     timings: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+
+    @property
+    def audio(self) -> NDArray[np.float32]:
+        """The speech, float32 mono at 16 kHz; that of a file is read when asked for, live speech is not kept."""
+        return self.speech.waveform
+
+    @property
+    def num_frames(self) -> int:
+        """Frames in all; of live speech, those heard so far."""
+        return self.speech.num_frames
 
     def __iter__(self) -> Iterator[MoEEChunk]:
         return self.chunks
+
+    def state(self) -> dict[str, Any]:
+        """What ``MoEEPipeline.stream`` needs to go on behind the last chunk: arrays, tensors, numbers, dictionaries."""
+        return {} if self.motion is None else self.motion.state()
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:

@@ -17,6 +17,36 @@ _BIN = 0.25  # dB, of the histogram
 _LOWEST = -120.0
 
 
+class LevelMeter:
+    """Loudness of a sound that comes in pieces, in constant memory; see :func:`speech_gain`."""
+
+    def __init__(self) -> None:
+        self._counts = np.zeros(int(-_LOWEST / _BIN) + 2, dtype=np.int64)
+        self._rest = np.zeros(0, dtype=np.float32)
+
+    def add(self, waveform: np.ndarray) -> None:
+        """Hear the next piece, float32 [n], 16 kHz."""
+        joined = np.concatenate([self._rest, waveform])
+        whole = len(joined) // _PIECE * _PIECE
+        self._rest = joined[whole:]
+        self._counts += _histogram(joined[:whole].reshape(-1, _PIECE), len(self._counts))
+
+    def gain(self) -> float:
+        """The factor for what was heard so far."""
+        counts = self._counts
+        if len(self._rest):
+            counts = counts + _histogram(self._rest[None], len(counts))
+        if not counts.sum():
+            return 1.0
+        levels = _LOWEST + _BIN * np.arange(len(counts))
+        loud = float(levels[np.searchsorted(np.cumsum(counts), 0.95 * counts.sum())])
+        if loud < SILENT_BELOW:
+            return 1.0
+        speech = levels >= loud - _SPEECH_RANGE
+        power = np.sum(counts[speech] * 10.0 ** (levels[speech] / 10.0)) / counts[speech].sum()
+        return float(10.0 ** (min(TARGET - 10.0 * np.log10(power), LARGEST_GAIN) / 20.0))
+
+
 def speech_gain(waveforms: Iterable[np.ndarray]) -> float:
     """The factor that brings the speech of a clip to -23 dB.
 
@@ -27,24 +57,10 @@ def speech_gain(waveforms: Iterable[np.ndarray]) -> float:
         waveforms: the clip in one or more pieces of float32 [n], 16 kHz; they are read once, in constant
             memory.
     """
-    counts = np.zeros(int(-_LOWEST / _BIN) + 2, dtype=np.int64)
-    rest = np.zeros(0, dtype=np.float32)
+    meter = LevelMeter()
     for waveform in waveforms:
-        joined = np.concatenate([rest, waveform])
-        whole = len(joined) // _PIECE * _PIECE
-        rest = joined[whole:]
-        counts += _histogram(joined[:whole].reshape(-1, _PIECE), len(counts))
-    if len(rest):
-        counts += _histogram(rest[None], len(counts))
-    if not counts.sum():
-        return 1.0
-    levels = _LOWEST + _BIN * np.arange(len(counts))
-    loud = float(levels[np.searchsorted(np.cumsum(counts), 0.95 * counts.sum())])
-    if loud < SILENT_BELOW:
-        return 1.0
-    speech = levels >= loud - _SPEECH_RANGE
-    power = np.sum(counts[speech] * 10.0 ** (levels[speech] / 10.0)) / counts[speech].sum()
-    return float(10.0 ** (min(TARGET - 10.0 * np.log10(power), LARGEST_GAIN) / 20.0))
+        meter.add(waveform)
+    return meter.gain()
 
 
 def _histogram(pieces: np.ndarray, bins: int) -> np.ndarray:

@@ -121,6 +121,13 @@ class VideoWriter:
             options={"movflags": "+faststart", "fflags": "+bitexact"},
         )
         self._container.metadata["comment"] = COMMENT
+        self._video = self._add_video()
+        if self._sound is not None:
+            self._audio = self._container.add_stream("aac", rate=SOUND_RATE, layout="mono")
+            self._audio.bit_rate = 128_000
+
+    def _add_video(self) -> Any:
+        """Start the picture track."""
         video = self._container.add_stream("libx264", rate=self.fps, options=self._options)
         video.width, video.height = self.width + self.width % 2, self.height + self.height % 2
         video.pix_fmt = "yuv420p"
@@ -128,10 +135,11 @@ class VideoWriter:
         context.thread_count = ENCODER_THREADS
         context.color_range, context.colorspace = ColorRange.MPEG, Colorspace.ITU709
         context.color_primaries, context.color_trc = ColorPrimaries.BT709, ColorTrc.BT709
-        self._video = video
-        if self._sound is not None:
-            self._audio = self._container.add_stream("aac", rate=SOUND_RATE, layout="mono")
-            self._audio.bit_rate = 128_000
+        return video
+
+    def _flush_video(self) -> None:
+        """Write the pictures that the encoder still holds."""
+        self._container.mux(self._video.encode(None))
 
     def _write_sound(self, until: float | None) -> None:
         """Encode sound up to the time `until` in seconds, or all that is left."""
@@ -156,7 +164,7 @@ class VideoWriter:
         if not self.frames_written:
             raise OutputError("A video without frames cannot be written: give at least one frame.")
         self._write_sound(until=None)
-        self._container.mux(self._video.encode(None))
+        self._flush_video()
         self._container.close()
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -35,6 +37,15 @@ class BlinkSchedule:
         pause = _SHORTEST_PAUSE + self._rng.gamma(3.0, mean / 3.0)
         return round((0.5 * pause if first else pause) * FRAME_RATE)
 
+    def state(self) -> dict[str, Any]:
+        """All that has to be kept to go on from here."""
+        return {"rng": self._rng.bit_generator.state, "tail": self._tail, "next": self._next}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from what :meth:`state` gave."""
+        self._rng.bit_generator.state = state["rng"]
+        self._tail, self._next = state["tail"], int(state["next"])
+
     def take(self, num_frames: int) -> Array:
         """The next frames' lid closing in [0, 1], float32 ``[num_frames]``."""
         track = np.zeros(num_frames + len(BLINK_CURVE), np.float32)
@@ -60,6 +71,15 @@ class GazeSchedule:
         self._rng, self._amount = rng, amount
         self._target = np.zeros(2)
         self._left = 0
+
+    def state(self) -> dict[str, Any]:
+        """All that has to be kept to go on from here."""
+        return {"rng": self._rng.bit_generator.state, "target": self._target, "left": self._left}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from what :meth:`state` gave."""
+        self._rng.bit_generator.state = state["rng"]
+        self._target, self._left = state["target"], int(state["left"])
 
     def take(self, num_frames: int) -> Array:
         """The next frames' gaze ``[num_frames, 2]``: to the viewer's right and up, relative to the viewer."""

@@ -2,40 +2,57 @@
 
 from __future__ import annotations
 
+from typing import Any, Protocol
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from mooe.audio.prosody import PROSODY_DIM
+from mooe.audio.reader import FeatureReader
 from mooe.emotion.latents import EmotionToLatents
 from mooe.emotion.timeline import EmotionTimeline
 from mooe.motion.behavior import BlinkSchedule, GazeSchedule
 from mooe.motion.controls import Controls
 from mooe.motion.pose import (
     FRAMES_PER_KNOT,
+    POSE_DIM,
     HeadPosePredictor,
     PoseSampler,
     interpolate_knots,
     knot_features,
+    soft_limit,
 )
-from mooe.motion.sampling import WINDOW, WindowInputs, context_frames
-from mooe.motion.unet import MotionUNet
+from mooe.motion.sampling import WINDOW, WindowInputs
+from mooe.motion.unet import AUDIO_CONTEXT, MotionUNet
 
 Array = NDArray[np.float32]
+# Frames of sound past a window's end that its last head poses look at
+POSE_LOOKAHEAD = 4 * FRAMES_PER_KNOT
+
+
+class HeadTrack(Protocol):
+    """Head poses from elsewhere than the predictor."""
+
+    def poses(self, first: int, count: int) -> Array:
+        """Poses of frames ``first`` to ``first + count``, ``[count, 6]``: rotation vectors, eye distances."""
+        ...
 
 
 class MotionDriver:
-    """Prepares the controls of a whole clip (a few numbers a frame) and cuts windows from them.
+    """Prepares the controls of a clip as the speech comes and cuts windows from them, in constant memory.
 
     Args:
         unet: for its device.
         emotion_encoder: emotion weights -> emotion latents.
         pose_predictor: head motion from prosody.
-        features: speech features ``[F, D]``, the prosody last.
+        features: speech features of D numbers a frame, the prosody last.
         timeline: emotion over time.
         generator: source of the seeds of head motion, blinks and gaze.
         head_motion: gain of the head's motion.
         blink_rate: blinks a minute.
+        head_track: head poses to use instead of the predictor's.
+        lookahead: frames of sound to wait for past a window's end; the last one is held beyond.
     """
 
     def __init__(
@@ -43,52 +60,118 @@ class MotionDriver:
         unet: MotionUNet,
         emotion_encoder: EmotionToLatents,
         pose_predictor: HeadPosePredictor,
-        features: Array,
+        features: FeatureReader,
         timeline: EmotionTimeline,
         generator: torch.Generator,
         *,
         head_motion: float,
         blink_rate: float,
+        head_track: HeadTrack | None = None,
+        lookahead: int = POSE_LOOKAHEAD,
     ) -> None:
-        self._unet, self._emotion_encoder = unet, emotion_encoder
-        self._features = features
-        self._length = len(features)
-        # windows reach past the end; what they see there is the clip's last moment held
-        padded = self._length + WINDOW
-        self._emotion = timeline.weights(padded)
+        self._unet, self._emotion_encoder, self._predictor = unet, emotion_encoder, pose_predictor
+        self._features, self._timeline, self._head_track = features, timeline, head_track
+        self._lookahead = lookahead
         # one seed a process, so that changing one control leaves the others as they were
         seeds = torch.randint(0, 2**31 - 1, (3,), generator=generator).tolist()
-        self._pose = self._head_pose(pose_predictor, padded, head_motion, seeds[0])
-        blink = BlinkSchedule(np.random.default_rng(seeds[1]), blink_rate).take(padded)
-        gaze = GazeSchedule(np.random.default_rng(seeds[2])).take(padded)
-        self._controls = Controls(self._emotion.sum(1), blink, gaze, self._pose[:, :3], self._pose[:, 3:]).stack()
+        self._head_motion = head_motion
+        self._sampler = PoseSampler(pose_predictor, torch.Generator().manual_seed(seeds[0]), head_motion)
+        self._blinks = BlinkSchedule(np.random.default_rng(seeds[1]), blink_rate)
+        self._gazes = GazeSchedule(np.random.default_rng(seeds[2]))
+        # drawn so far and still needed: knots, and blink (1), gaze (2), pose (6) and emotion (6) of frames
+        self._knots, self._first_knot = np.zeros((0, POSE_DIM), np.float32), 0
+        self._frames, self._first = np.zeros((0, 15), np.float32), 0
 
-    def _head_pose(self, predictor: HeadPosePredictor, length: int, amount: float, seed: int) -> Array:
-        knots = -(-length // FRAMES_PER_KNOT)
-        frames = np.minimum(np.arange((knots + 1) * FRAMES_PER_KNOT), self._length - 1)
-        sound = knot_features(self._features[frames, -PROSODY_DIM:])
-        emotion = self._emotion[np.minimum(np.arange(knots) * FRAMES_PER_KNOT, len(self._emotion) - 1)]
-        device = predictor.device
-        sampler = PoseSampler(predictor.to("cpu"), torch.Generator().manual_seed(seed), amount)
-        poses = sampler.take(sound, emotion)
-        predictor.to(device)
-        return interpolate_knots(poses, length)
+    @property
+    def num_frames(self) -> int:
+        """Frames of the clip as far as it has been heard; all of them once :attr:`ended`."""
+        return self._features.available
+
+    @property
+    def ended(self) -> bool:
+        """Whether all of the speech has been heard."""
+        return self._features.ended
+
+    def listen(self, until: int) -> None:
+        """Hear what the frames before ``until`` need; waits for live sound."""
+        self._features.read(until + self._lookahead)
 
     def pose(self, first: int, count: int) -> Array:
-        """Head poses of frames ``first`` to ``first + count``, ``[count, 6]``."""
-        return self._pose[first : first + count]
+        """Head poses of frames ``first`` to ``first + count`` of the last window, ``[count, 6]``."""
+        start = first - self._first
+        return self._frames[start : start + count, 3 : 3 + POSE_DIM]
 
-    def window(self, start: int) -> WindowInputs:
-        """Inputs of the window from frame ``start`` on."""
+    def window(self, start: int, length: int = WINDOW) -> WindowInputs:
+        """Inputs of the window of ``length`` frames from frame ``start`` on; windows must come in order."""
         device = self._unet.device
-        frames = np.clip(np.array(context_frames(start)), 0, self._length - 1)
-        features = torch.from_numpy(self._features[frames])[None].to(device)
-        span = slice(start, start + WINDOW)
-        controls = torch.from_numpy(self._controls[span])[None].to(device)
-        emotion = self._emotion[span]
+        self._draw(start, start + length)
+        self._features.forget(start - AUDIO_CONTEXT)
+        around = np.arange(start - AUDIO_CONTEXT, start + length + AUDIO_CONTEXT)
+        features = torch.from_numpy(self._features.rows(around))[None].to(device)
+        frames = self._frames[:length]
+        blink, gaze, pose, emotion = frames[:, 0], frames[:, 1:3], frames[:, 3:9], frames[:, 9:]
+        stacked = Controls(emotion.sum(1), blink, gaze, pose[:, :3], pose[:, 3:]).stack()
+        controls = torch.from_numpy(stacked)[None].to(device)
         latents = None
         if emotion.any():
-            label = torch.from_numpy(emotion)[None].to(device)
+            label = torch.from_numpy(np.ascontiguousarray(emotion))[None].to(device)
             with torch.no_grad():
                 latents = self._emotion_encoder(label)
         return WindowInputs(features, controls, latents)
+
+    def state(self) -> dict[str, Any]:
+        """All that has to be kept to go on from here, as arrays, tensors, numbers and plain dictionaries."""
+        return {
+            "knots": self._knots, "first_knot": self._first_knot, "frames": self._frames, "first": self._first,
+            "pose": self._sampler.state(), "blinks": self._blinks.state(), "gazes": self._gazes.state(),
+        }  # fmt: skip
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from what :meth:`state` gave."""
+        self._knots, self._first_knot = state["knots"], int(state["first_knot"])
+        self._frames, self._first = state["frames"], int(state["first"])
+        self._sampler.restore(state["pose"])
+        self._blinks.restore(state["blinks"])
+        self._gazes.restore(state["gazes"])
+
+    def _draw(self, start: int, stop: int) -> None:
+        """Draw the controls up to frame ``stop`` and let go of those before ``start``."""
+        drawn = self._first + len(self._frames)
+        if stop > drawn:
+            count = stop - drawn
+            new = np.concatenate(
+                [
+                    self._blinks.take(count)[:, None],
+                    self._gazes.take(count),
+                    self._poses(drawn, count),
+                    self._timeline.weights(count, first_frame=drawn),
+                ],
+                axis=1,
+            )
+            self._frames = np.concatenate([self._frames, new])
+        self._frames, self._first = self._frames[start - self._first :], start
+
+    def _poses(self, first: int, count: int) -> Array:
+        if self._head_track is not None:
+            return soft_limit(self._head_track.poses(first, count) * self._head_motion)
+        last = (first + count - 1) // FRAMES_PER_KNOT + 2
+        if self._features.ended:
+            # windows reach past the end of the speech, but not further than one of them
+            last = min(last, -(-(self._features.available + WINDOW) // FRAMES_PER_KNOT) - 1)
+        drawn = self._first_knot + len(self._knots)
+        if last >= drawn:
+            self._knots = np.concatenate([self._knots, self._draw_knots(drawn, last + 1)])
+        keep = max(first // FRAMES_PER_KNOT - 1, self._first_knot)
+        self._knots, self._first_knot = self._knots[keep - self._first_knot :], keep
+        return interpolate_knots(self._knots, count, first, keep)
+
+    def _draw_knots(self, first: int, stop: int) -> Array:
+        """Draw the head poses of knots ``first`` to ``stop``."""
+        heard = np.arange(first * FRAMES_PER_KNOT, (stop + 1) * FRAMES_PER_KNOT)
+        sound = knot_features(self._features.rows(heard)[:, -PROSODY_DIM:])
+        emotion = self._timeline.weights((stop - first) * FRAMES_PER_KNOT, first_frame=first * FRAMES_PER_KNOT)
+        device = self._predictor.device
+        self._predictor.to("cpu")
+        poses = self._sampler.take(sound, emotion[::FRAMES_PER_KNOT])
+        self._predictor.to(device)
+        return poses

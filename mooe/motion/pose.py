@@ -108,6 +108,16 @@ class PoseSampler:
         self._poses = [previous, pose]
         return pose
 
+    def state(self) -> dict[str, Tensor | None]:
+        """All that has to be kept to go on from here."""
+        return {"hidden": self._state, "poses": torch.cat(self._poses), "generator": self.generator.get_state()}
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Go on from what :meth:`state` gave."""
+        self._state = state["hidden"]
+        self._poses = list(state["poses"].split(1))
+        self.generator.set_state(state["generator"])
+
     def take(self, sound: Array, emotion: Array) -> Array:
         """Poses of the next K knots.
 
@@ -126,16 +136,23 @@ class PoseSampler:
         return soft_limit((poses * self.amount).astype(np.float32))
 
 
-def interpolate_knots(knots: Array, num_frames: int) -> Array:
+def interpolate_knots(knots: Array, num_frames: int, first_frame: int = 0, first_knot: int = 0) -> Array:
     """Poses at knots ``[K, D]`` -> poses of frames ``[num_frames, D]`` by uniform cubic B-splines.
 
-    A B-spline smooths besides interpolating, which takes the last jitter out of the drawn poses.
+    A B-spline smooths besides interpolating, which takes the last jitter out of the drawn poses. Beyond the first and
+    the last of the knots given, that one is repeated.
+
+    Args:
+        knots: poses at knots.
+        num_frames: frames wanted.
+        first_frame: number of the first of them.
+        first_knot: number of the first knot.
     """
-    padded = np.concatenate([knots[:1], knots, knots[-1:].repeat(2, 0)])
-    position = np.arange(num_frames) / FRAMES_PER_KNOT
-    index = np.minimum(position.astype(int), len(knots) - 1)
+    position = np.arange(first_frame, first_frame + num_frames) / FRAMES_PER_KNOT
+    index = np.minimum(position.astype(int), first_knot + len(knots) - 1)
     u = (position - index)[:, None]
     basis = ((1 - u) ** 3, 3 * u**3 - 6 * u**2 + 4, -3 * u**3 + 3 * u**2 + 3 * u + 1, u**3)
-    frames = sum(b * padded[index + k] for k, b in enumerate(basis)) / 6
+    near = [np.clip(index - first_knot + k, 0, len(knots) - 1) for k in (-1, 0, 1, 2)]
+    frames = sum(b * knots[row] for b, row in zip(basis, near, strict=True)) / 6
     result: Array = np.asarray(frames, np.float32)
     return result

@@ -6,7 +6,7 @@ memory does not depend on how long the speech is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -14,7 +14,7 @@ from diffusers.schedulers.scheduling_utils import SchedulerMixin
 from torch import Tensor
 
 from mooe.emotion.adapters import MoEEAdapters
-from mooe.motion.unet import AUDIO_CONTEXT, Conditioning, MotionUNet
+from mooe.motion.unet import Conditioning, MotionUNet
 
 WINDOW = 40
 CARRIED = 8
@@ -80,6 +80,15 @@ class WindowSampler:
         self.generator, self.steps, self.guidance, self.on_step = generator, steps, guidance, on_step
         self._carried: Tensor | None = None
 
+    def state(self) -> dict[str, Tensor | None]:
+        """All that has to be kept to go on from here."""
+        return {"carried": self._carried, "generator": self.generator.get_state()}
+
+    def restore(self, state: dict[str, Tensor]) -> None:
+        """Go on from what :meth:`state` gave."""
+        self._carried = state["carried"].to(self.unet.device)
+        self.generator.set_state(state["generator"])
+
     @torch.no_grad()
     def window(self, inputs: WindowInputs) -> tuple[Tensor, Tensor | None]:
         """Sample the next window.
@@ -141,26 +150,3 @@ class WindowSampler:
             mute = clean_latents(silent, emotion)
             predicted = mute + self.guidance.audio * (predicted - mute)
         return predicted
-
-
-def iterate_windows(
-    num_frames: int, inputs: Callable[[int], WindowInputs], sampler: WindowSampler
-) -> Iterator[tuple[int, Tensor, Tensor | None]]:
-    """Yield (first new frame, latents ``[1, n, C, h, w]`` of the new frames, gates ``[n, 6]``) window by window.
-
-    Args:
-        num_frames: frames in all.
-        inputs: makes a window's inputs from its first frame.
-        sampler: the sampler.
-    """
-    for number, start in enumerate(window_starts(num_frames)):
-        latents, gates = sampler.window(inputs(start))
-        skip = 0 if number == 0 else CARRIED
-        stop = min(WINDOW, num_frames - start)
-        if stop > skip:
-            yield start + skip, latents[:, skip:stop], None if gates is None else gates[skip:stop]
-
-
-def context_frames(start: int) -> range:
-    """Frames of sound that the window from ``start`` on needs; may reach past either end."""
-    return range(start - AUDIO_CONTEXT, start + WINDOW + AUDIO_CONTEXT)

@@ -23,8 +23,10 @@ from pathlib import Path
 
 import numpy as np
 
-SAMPLE_RATE = 16000
-SILENCE = "sil"
+from mooe.audio.constants import SAMPLE_RATE, SILENCE
+
+__all__ = ["SAMPLE_RATE", "SILENCE", "SpeechClip", "clip_files", "clip_path", "load_clip", "save_clip", "save_npz"]
+
 CLIPS_PER_FOLDER = 100
 
 

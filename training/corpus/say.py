@@ -17,10 +17,10 @@ import numpy as np
 import soxr
 
 from training.corpus.clips import SAMPLE_RATE
-from training.corpus.kokoro import SAMPLE_RATE as KOKORO_RATE
-from training.corpus.kokoro import Kokoro
-from training.corpus.phonemes import phonemize, timed_phones
-from training.corpus.silences import settle_silences
+from mooe.audio.kokoro import SAMPLE_RATE as KOKORO_RATE
+from mooe.audio.kokoro import Kokoro
+from mooe.audio.phonemes import phonemize, timed_phones
+from mooe.audio.silences import settle_silences
 
 PEAK = 0.8
 

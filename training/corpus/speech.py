@@ -26,11 +26,11 @@ import soxr
 
 from training.corpus.background import KINDS, make_background, noise_floor
 from training.corpus.clips import SAMPLE_RATE, SILENCE, SpeechClip, clip_path, load_clip, save_clip
-from training.corpus.kokoro import SAMPLE_RATE as KOKORO_RATE
-from training.corpus.kokoro import Kokoro
-from training.corpus.phonemes import phonemize, timed_phones
+from mooe.audio.kokoro import SAMPLE_RATE as KOKORO_RATE
+from mooe.audio.kokoro import Kokoro
+from mooe.audio.phonemes import phonemize, timed_phones
 from training.corpus.sentences import LANGUAGES, make_passage
-from training.corpus.silences import settle_silences
+from mooe.audio.silences import settle_silences
 
 logger = logging.getLogger("speech")
 
@@ -44,7 +44,7 @@ class SpeechCorpus:
     """Clip `i` of an endless corpus.
 
     Args:
-        packages, voices: where Kokoro's parts lie, see :class:`training.corpus.kokoro.Kokoro`.
+        packages, voices: where Kokoro's parts lie, see :class:`mooe.audio.kokoro.Kokoro`.
         seed: seed of the whole corpus.
         threads: threads of the synthesiser.
     """

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-import subprocess
 from collections.abc import Iterable
 
-from training.corpus.clips import SILENCE
+from mooe.audio import espeak
+from mooe.audio.constants import SILENCE
 
 PUNCTUATION = ";:,.!?—…“”()"
 _OPENING = "“("
@@ -68,10 +68,11 @@ def phonemize(text: str, language: str) -> str:
         language: an espeak-ng voice such as ``en-us``, ``en-gb``, ``es``, ``it``, ``fr-fr`` or ``pt-br``.
 
     Raises:
-        RuntimeError: espeak-ng is not installed.
+        DependencyError: espeak-ng is not installed.
+        ConfigError: espeak-ng does not know the language.
     """
     pieces = [piece.strip() for piece in _CLAUSE.split(text.replace("¿", "").replace("¡", ""))]
-    spoken = [_espeak(piece, language) if _has_letters(piece) else piece for piece in pieces if piece]
+    spoken = [_spell(piece, language) if _has_letters(piece) else piece for piece in pieces if piece]
     result = ""
     for piece in spoken:
         joined = not result or result[-1] in _OPENING or (piece[0] in PUNCTUATION and piece[0] not in _OPENING)
@@ -83,13 +84,8 @@ def _has_letters(piece: str) -> bool:
     return any(character.isalnum() for character in piece)
 
 
-def _espeak(text: str, language: str) -> str:
-    command = ["espeak-ng", "-q", "--ipa", "--tie=^", "-v", language, "--", text]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
-    except FileNotFoundError as error:
-        raise RuntimeError("espeak-ng is not installed; install it (apt-get install espeak-ng).") from error
-    phonemes = re.sub(r"\([^)]*\)", "", " ".join(done.stdout.split())).replace("_", "").replace("-", "")
+def _spell(text: str, language: str) -> str:
+    phonemes = re.sub(r"\([^)]*\)", "", espeak.phonemes(text, language)).replace("_", "").replace("-", "")
     for written, token in _SHARED + _BY_LANGUAGE.get(language, ()):
         phonemes = phonemes.replace(written, token)
     return phonemes.replace("^", "")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from training.corpus.clips import SAMPLE_RATE, SILENCE
+from mooe.audio.constants import SAMPLE_RATE, SILENCE
 
 SILENT_BELOW = 45.0  # dB under the loud parts of a clip
 HOP = SAMPLE_RATE // 100  # of the energy in which silence is looked for
