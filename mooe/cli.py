@@ -16,6 +16,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mooe.commands import evaluate, reenact
+from mooe.commands.emotion_options import (
+    ActionUnitOption,
+    ArkitOption,
+    EmotionOptions,
+    ExportOption,
+    GatesOption,
+    MotionOutputs,
+    PromptOption,
+    TimelineOption,
+    VoiceOption,
+)
 from mooe.errors import ConfigError, MooeError, OutputError
 
 if TYPE_CHECKING:
@@ -57,13 +69,14 @@ class Request:
     report: Path | None
     force: bool
     model: str | None
+    controls: EmotionOptions
+    motion: MotionOutputs
 
     def check(self) -> None:
         """Refuse what cannot work, before anything slow starts (raises MooeError)."""
-        from mooe.emotion import parse_emotion
         from mooe.media.outputs import check_output
 
-        parse_emotion(self.emotion, self.intensity)
+        self.controls.check(self.emotion, self.intensity)
         if not 0 <= self.seed <= MAX_SEED:
             raise ConfigError(f"--seed {self.seed} cannot be used: give a whole number from 0 to 2^63 - 1.")
         if self.steps is not None and not 1 <= self.steps <= 1000:
@@ -75,13 +88,14 @@ class Request:
             raise ConfigError(
                 f"--size {self.size} cannot be used: give a multiple of {SIZE_STEP} from {MIN_SIZE} to {MAX_SIZE}."
             )
-        for target in filter(None, (self.out, self.report)):
+        for target in filter(None, (self.out, self.report, *self.motion.paths())):
             for source in (self.portrait, self.audio):
                 if _same_file(source, target):
                     raise OutputError(f"{target} is read and written at once: choose another name for the result.")
         check_output(self.out, ".mp4", force=self.force)
         if self.report is not None:
             check_output(self.report, ".json", force=self.force)
+        self.motion.check(force=self.force)
 
     def chosen_sampling(self) -> dict[str, Any]:
         """The sampling arguments that were given; the pipeline has its own defaults for the others."""
@@ -100,6 +114,7 @@ class Request:
             "intensity": self.intensity,
             "size": self.size,
             "paste_back": self.paste_back,
+            **self.controls.settings(),
             **self.chosen_sampling(),
         }
 
@@ -127,6 +142,11 @@ def generate(
         ),
     ] = None,
     intensity: Annotated[float, typer.Option(help="Factor on all emotion weights, 0 to 1.")] = 1.0,
+    prompt: PromptOption = None,
+    emotion_from_voice: VoiceOption = False,
+    au: ActionUnitOption = None,
+    arkit: ArkitOption = None,
+    timeline: TimelineOption = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same video.")] = 0,
     steps: Annotated[int | None, typer.Option(help="Denoising steps [default: the model's own].")] = None,
     audio_scale: Annotated[
@@ -141,6 +161,8 @@ def generate(
         bool, typer.Option("--no-paste-back", help="Give the head crop, not the full picture.")
     ] = False,
     report: Annotated[Path | None, typer.Option(help="Write times, memory and versions to this .json.")] = None,
+    gates: GatesOption = None,
+    export: ExportOption = None,
     force: Annotated[bool, typer.Option("--force", help="Replace existing results.")] = False,
     model: Annotated[
         str | None, typer.Option(help="A folder or hub name of other weights, or 'debug' [default: built in].")
@@ -150,9 +172,14 @@ def generate(
     request = Request(
         portrait, audio, out, emotion or [], intensity, seed, steps, audio_scale, emotion_scale, face, size,
         not no_paste_back, report, force, model,
+        EmotionOptions(prompt, emotion_from_voice, au or (), arkit or (), timeline), MotionOutputs(gates, export),
     )  # fmt: skip
     with _native_logs_hidden():
         _generate(request)
+
+
+app.command("evaluate")(evaluate.evaluate)
+app.command("reenact")(reenact.reenact)
 
 
 @app.command()
@@ -219,10 +246,13 @@ def _make_clip(
         waveform,
         emotion=request.emotion,
         intensity=request.intensity,
+        **request.controls.arguments(),
         paste_back=request.paste_back,
         generator=torch.Generator().manual_seed(request.seed),
         **request.chosen_sampling(),
     )
+    for note in stream.notes:
+        print("mooe:", note, file=sys.stderr)
     progress.update(task, description="animating", total=stream.num_frames)
 
     def advance(count: int) -> None:
@@ -244,7 +274,7 @@ def _write_video(
     from mooe.media import VideoWriter
     from mooe.media.video import SOUND_RATE
 
-    gate_sum = np.zeros(len(EMOTIONS))
+    gate_sum, recorder = np.zeros(len(EMOTIONS)), request.motion.recorder()
     with contextlib.ExitStack() as stack:
         writer: VideoWriter | None = None
         for chunk in stream:
@@ -264,9 +294,11 @@ def _write_video(
                 for frame in chunk.frames:
                     writer.write(frame)
             gate_sum += chunk.gates.sum(0)
+            recorder.add(chunk)
             on_frames(len(chunk.frames))
         with clock.stage("video"):
             stack.close()
+            recorder.write(stream.audio)
     return dict(zip(EMOTIONS, (gate_sum / stream.num_frames).tolist(), strict=True))
 
 

@@ -39,3 +39,7 @@ class OutputError(MooeError):
 
 class DependencyError(MooeError):
     """An optional package is needed but not installed."""
+
+
+class EmotionWarning(UserWarning):
+    """A wish for an emotion was not understood and left the face neutral."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from typing import Any
@@ -16,14 +17,19 @@ from PIL import Image
 from torch import Tensor
 
 from mooe.audio import FRAME_RATE, HamaSpeechEncoder, SpeechEncoder, frame_count, load_audio
+from mooe.audio.prosody import PROSODY_DIM
 from mooe.decoder import PortraitDecoder, SourcePortrait, encode_portrait
-from mooe.emotion import EmotionMix, EmotionSpec, EmotionTimeline, parse_emotion
+from mooe.emotion import EmotionMix, EmotionSpec, EmotionTimeline
 from mooe.emotion.adapters import MoEEAdapters
+from mooe.emotion.controls import ControlTimeline, ControlTracks, EmotionRequest, Keyframe, TextReader, WeightSpec
 from mooe.emotion.latents import EmotionToLatents
-from mooe.errors import AudioError, ConfigError
+from mooe.emotion.text import SentenceReader
+from mooe.emotion.voice import ProsodyReader, VoiceReader
+from mooe.errors import AudioError, ConfigError, EmotionWarning
 from mooe.face import FaceTracker
+from mooe.motion.additive import add_expression, speech_activity
 from mooe.motion.codec import MotionCodec
-from mooe.motion.driving import MotionDriver
+from mooe.motion.driving import MotionDriver, padded_length
 from mooe.motion.pose import HeadPosePredictor
 from mooe.motion.sampling import Guidance, WindowSampler, iterate_windows
 from mooe.motion.unet import MotionUNet
@@ -39,7 +45,7 @@ OUTPUT_TYPES = ("np", "pil", "pt", "latent")
 class _Settings:
     """One call's settings, checked."""
 
-    timeline: EmotionTimeline
+    controls: ControlTimeline
     generator: torch.Generator
     steps: int
     guidance: Guidance
@@ -59,7 +65,8 @@ class MoEEPipeline(DiffusionPipeline):
         pose_predictor: head motion from prosody.
         scheduler: a flow-matching scheduler of diffusers.
 
-    The speech encoder is no component with weights of its own; replace :attr:`speech_encoder` to use another.
+    What reads the speech, a prompt and the emotion of the voice are no components with weights in the pipeline's folder;
+    replace :attr:`speech_encoder`, :attr:`text_reader` and :attr:`voice_reader` to use others.
     """
 
     model_cpu_offload_seq = "emotion_encoder->pose_predictor->unet"
@@ -86,6 +93,8 @@ class MoEEPipeline(DiffusionPipeline):
             own_memory(module.eval())
         adapters.attach(unet.unet)
         self.speech_encoder: SpeechEncoder = HamaSpeechEncoder()
+        self.text_reader: TextReader = SentenceReader()
+        self.voice_reader: VoiceReader = ProsodyReader()
 
     @classmethod
     def from_pretrained(cls, name_or_path: str | PathLike[str] | None = None, **kwargs: Any) -> MoEEPipeline:
@@ -129,6 +138,11 @@ class MoEEPipeline(DiffusionPipeline):
         emotion: EmotionSpec | EmotionTimeline = None,
         intensity: float = 1.0,
         *,
+        prompt: str | None = None,
+        emotion_from_voice: bool | float = False,
+        action_units: WeightSpec = None,
+        arkit: WeightSpec = None,
+        timeline: Sequence[Keyframe] | str | PathLike[str] | None = None,
         num_inference_steps: int = 6,
         audio_scale: float = 1.0,
         emotion_scale: float = 1.0,
@@ -140,18 +154,14 @@ class MoEEPipeline(DiffusionPipeline):
     ) -> MoEEStream:
         """Make a clip chunk by chunk; see :meth:`__call__` for the arguments."""
         waveform = self._waveform(audio)
+        request = EmotionRequest(
+            emotion, intensity, prompt, float(emotion_from_voice), action_units, arkit, timeline
+        )
         settings = self._check(
-            emotion,
-            intensity,
-            num_inference_steps,
-            audio_scale,
-            emotion_scale,
-            head_motion,
-            blink_rate,
-            generator,
+            request, num_inference_steps, audio_scale, emotion_scale, head_motion, blink_rate, generator
         )
         settings.on_step = on_step
-        stream = MoEEStream(waveform, frame_count(len(waveform)), FRAME_RATE, iter(()))
+        stream = MoEEStream(waveform, frame_count(len(waveform)), FRAME_RATE, iter(()), notes=settings.controls.notes)
         stream.chunks = self._chunks(stream, portrait, settings, paste_back)
         return stream
 
@@ -163,6 +173,11 @@ class MoEEPipeline(DiffusionPipeline):
         emotion: EmotionSpec | EmotionTimeline = None,
         intensity: float = 1.0,
         *,
+        prompt: str | None = None,
+        emotion_from_voice: bool | float = False,
+        action_units: WeightSpec = None,
+        arkit: WeightSpec = None,
+        timeline: Sequence[Keyframe] | str | PathLike[str] | None = None,
         num_inference_steps: int = 6,
         audio_scale: float = 1.0,
         emotion_scale: float = 1.0,
@@ -180,7 +195,14 @@ class MoEEPipeline(DiffusionPipeline):
             portrait: from :meth:`encode_portrait`, or an image.
             audio: a file, or mono float32 at 16 kHz in [-1, 1].
             emotion: "happy", "happy:.8", {"happy": .8, "surprised": .4}, a list of such, a timeline, or None.
-            intensity: factor on the emotion's weights in [0, 1].
+            intensity: factor on all that is asked of the emotion, in [0, 1].
+            prompt: free text, such as "a shy smile that turns into surprise", or the transcript with tags such as
+                ``[happy]`` (see :mod:`mooe.emotion.tags`). Texts that name no emotion give neutral and an
+                :class:`EmotionWarning`.
+            emotion_from_voice: show the emotion that is heard in the speech; a number in [0, 1] is its share.
+            action_units: FACS units, such as ``{"AU12": 0.8, "AU4L": 0.3}``.
+            arkit: ARKit weights, such as ``{"mouthSmileLeft": 0.5}``.
+            timeline: keyframes of all of these, or a YAML file of them (see :class:`Keyframe`). Controls add up.
             num_inference_steps: denoising steps a window.
             audio_scale: guidance scale of the sound; 1 is no guidance.
             emotion_scale: guidance scale of the emotion; 1 is no guidance.
@@ -203,10 +225,14 @@ class MoEEPipeline(DiffusionPipeline):
 
         # 2. Set out the stream
         stream = self.stream(
-            source, audio, emotion, intensity, num_inference_steps=num_inference_steps, audio_scale=audio_scale,
+            source, audio, emotion, intensity, prompt=prompt, emotion_from_voice=emotion_from_voice,
+            action_units=action_units, arkit=arkit, timeline=timeline, num_inference_steps=num_inference_steps, audio_scale=audio_scale,
             emotion_scale=emotion_scale, head_motion=head_motion, blink_rate=blink_rate, paste_back=paste_back,
             generator=generator, on_step=_step_callback(self, callback_on_step_end),
         )  # fmt: skip
+
+        for note in stream.notes:
+            warnings.warn(note, EmotionWarning, stacklevel=3)
 
         # 3. Sample and decode window by window
         chunks = list(stream)
@@ -229,10 +255,10 @@ class MoEEPipeline(DiffusionPipeline):
             raise AudioError("The speech must be a one-dimensional array of finite numbers at 16 kHz, and not empty.")
         return waveform
 
-    @staticmethod
     def _check(
-        emotion: EmotionSpec | EmotionTimeline, intensity: float, steps: int, audio_scale: float,
-        emotion_scale: float, head_motion: float, blink_rate: float, generator: torch.Generator | None,
+        self,
+        request: EmotionRequest, steps: int, audio_scale: float, emotion_scale: float, head_motion: float,
+        blink_rate: float, generator: torch.Generator | None,
     ) -> _Settings:  # fmt: skip
         if not 1 <= steps <= 1000:
             raise ConfigError(f"{steps} denoising steps cannot be made: choose 1 to 1000, such as 6.")
@@ -242,22 +268,29 @@ class MoEEPipeline(DiffusionPipeline):
         ):  # fmt: skip
             if not 0 <= value <= most:
                 raise ConfigError(f"The {name} {value} is out of range: choose a number from 0 to {most:g}.")
-        if isinstance(emotion, EmotionTimeline):
-            parse_emotion(None, intensity)
-            timeline = EmotionTimeline(tuple((t, mix.scaled(intensity)) for t, mix in emotion.keyframes))
-        else:
-            timeline = EmotionTimeline.constant(parse_emotion(emotion, intensity))
+        controls = request.resolve(self.text_reader)
         if generator is None:
             generator = torch.Generator().manual_seed(torch.seed() % 2**63)
-        return _Settings(timeline, generator, steps, Guidance(audio_scale, emotion_scale), head_motion, blink_rate)
+        return _Settings(controls, generator, steps, Guidance(audio_scale, emotion_scale), head_motion, blink_rate)
+
+    def _tracks(self, controls: ControlTimeline, waveform: NDArray[np.float32], features: Any) -> ControlTracks:
+        """The controls frame by frame, past the end of the speech as far as windows reach."""
+        length = padded_length(len(features))
+        voice = None
+        if controls.hears_voice:
+            heard = self.voice_reader(waveform, features)
+            voice = np.concatenate([heard, np.repeat(heard[-1:], length - len(heard), 0)])
+        return controls.tracks(length, len(features), voice)
 
     def _chunks(
         self, stream: MoEEStream, portrait: SourcePortrait, settings: _Settings, paste_back: bool
     ) -> Iterator[MoEEChunk]:
         with stream.timed("audio"):
             features = self.speech_encoder.encode(stream.audio)
+            tracks = self._tracks(settings.controls, stream.audio, features)
+            speaking = speech_activity(features[:, -PROSODY_DIM])
         driver = MotionDriver(
-            self.unet, self.emotion_encoder, self.pose_predictor, features, settings.timeline, settings.generator,
+            self.unet, self.emotion_encoder, self.pose_predictor, features, tracks, settings.generator,
             head_motion=settings.head_motion, blink_rate=settings.blink_rate,
         )  # fmt: skip
         sampler = WindowSampler(
@@ -275,6 +308,8 @@ class MoEEPipeline(DiffusionPipeline):
                 first, latents, gates = window
                 displacement = self.codec.decode(latents)[0].cpu().numpy()
                 pose = driver.pose(first, len(displacement))
+                span = slice(first, first + len(displacement))
+                displacement = add_expression(displacement, tracks.arkit[span], speaking[span])
             motion = FaceMotion(displacement, pose[:, :3], pose[:, 3:])
             with stream.timed("decoder"):
                 frames = [

@@ -95,6 +95,7 @@ class MoEEStream:
         num_frames: frames in all.
         fps: frames a second.
         timings: seconds spent so far by stage.
+        notes: what a person should know of how the wish for the emotion was understood, a sentence each.
     """
 
     audio: NDArray[np.float32]
@@ -102,6 +103,7 @@ class MoEEStream:
     fps: int
     chunks: Iterator[MoEEChunk]
     timings: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    notes: tuple[str, ...] = ()
 
     def __iter__(self) -> Iterator[MoEEChunk]:
         return self.chunks

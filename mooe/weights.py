@@ -24,6 +24,14 @@ def embedded_folder() -> Path:
     return Path(str(resources.files("mooe").joinpath("assets/pipeline")))
 
 
+def control_folder(name: str) -> Path:
+    """The folder of a control's weights inside the package: "text" or "voice"."""
+    folder = embedded_folder().parent / "controls" / name
+    if not (folder / "config.json").is_file():
+        raise WeightsError(f"The weights of the {name} control inside the package are missing: reinstall mooe.")
+    return folder
+
+
 def fast_dtype() -> torch.dtype:
     """bfloat16 where this processor computes in it, else float32."""
     supported = torch.ops.mkldnn._is_mkldnn_bf16_supported()
@@ -110,7 +118,10 @@ def make_debug(cls: type[MoEEPipeline]) -> MoEEPipeline:
         for parameter in adapters.parameters():
             # experts start at zero; random ones make emotions differ
             nn.init.normal_(parameter, std=0.2)
+        encoder = EmotionToLatents(
+            latent_dim=32, num_latents=4, encoder_dim=32, text_dim=32, audio_dim=32, reads_mixtures=True
+        )
         return cls(
-            codec, unet, adapters, EmotionToLatents(latent_dim=32, num_latents=4, encoder_dim=32),
+            codec, unet, adapters, encoder,
             HeadPosePredictor(hidden_dim=16), FlowMatchEulerDiscreteScheduler(),
         )  # fmt: skip

@@ -5,10 +5,11 @@ from __future__ import annotations
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from mooe.audio.prosody import PROSODY_DIM
+from mooe.emotion.controls import ControlTracks, action_unit_intensities
 from mooe.emotion.latents import EmotionToLatents
-from mooe.emotion.timeline import EmotionTimeline
 from mooe.motion.behavior import BlinkSchedule, GazeSchedule
 from mooe.motion.controls import Controls
 from mooe.motion.pose import (
@@ -29,10 +30,10 @@ class MotionDriver:
 
     Args:
         unet: for its device.
-        emotion_encoder: emotion weights -> emotion latents.
+        emotion_encoder: emotion controls -> emotion latents.
         pose_predictor: head motion from prosody.
         features: speech features ``[F, D]``, the prosody last.
-        timeline: emotion over time.
+        emotion: the controls of the emotion, of `padded_length` frames.
         generator: source of the seeds of head motion, blinks and gaze.
         head_motion: gain of the head's motion.
         blink_rate: blinks a minute.
@@ -44,7 +45,7 @@ class MotionDriver:
         emotion_encoder: EmotionToLatents,
         pose_predictor: HeadPosePredictor,
         features: Array,
-        timeline: EmotionTimeline,
+        emotion: ControlTracks,
         generator: torch.Generator,
         *,
         head_motion: float,
@@ -53,9 +54,8 @@ class MotionDriver:
         self._unet, self._emotion_encoder = unet, emotion_encoder
         self._features = features
         self._length = len(features)
-        # windows reach past the end; what they see there is the clip's last moment held
-        padded = self._length + WINDOW
-        self._emotion = timeline.weights(padded)
+        padded = padded_length(self._length)
+        self._tracks, self._emotion = emotion, emotion.total()
         # one seed a process, so that changing one control leaves the others as they were
         seeds = torch.randint(0, 2**31 - 1, (3,), generator=generator).tolist()
         self._pose = self._head_pose(pose_predictor, padded, head_motion, seeds[0])
@@ -85,10 +85,25 @@ class MotionDriver:
         features = torch.from_numpy(self._features[frames])[None].to(device)
         span = slice(start, start + WINDOW)
         controls = torch.from_numpy(self._controls[span])[None].to(device)
-        emotion = self._emotion[span]
-        latents = None
-        if emotion.any():
-            label = torch.from_numpy(emotion)[None].to(device)
-            with torch.no_grad():
-                latents = self._emotion_encoder(label)
-        return WindowInputs(features, controls, latents)
+        return WindowInputs(features, controls, self._latents(span))
+
+    @torch.no_grad()
+    def _latents(self, span: slice) -> Tensor | None:
+        """Emotion latents of the frames of a window; None if all of them are neutral."""
+        if not self._emotion[span].any():
+            return None
+        encoder = self._emotion_encoder
+        if not encoder.config["reads_mixtures"]:
+            return encoder(self._tensor(self._emotion[span]))
+        present = self._tracks.window(span).present()
+        if "action_units" in present:
+            present["action_units"] = action_unit_intensities(present["action_units"])
+        return encoder(**{name: self._tensor(track) for name, track in present.items()})
+
+    def _tensor(self, track: Array) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(track))[None].to(self._unet.device)
+
+
+def padded_length(num_frames: int) -> int:
+    """Frames of controls that a clip needs: windows reach past its end, where its last moment is held."""
+    return num_frames + WINDOW
