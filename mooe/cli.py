@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -28,6 +28,7 @@ from mooe.commands.emotion_options import (
     TimelineOption,
     VoiceOption,
 )
+from mooe.commands.terminal import MAX_VIDEO_SIDE, check_size, native_logs_hidden
 from mooe.errors import ConfigError, MooeError, OutputError
 
 if TYPE_CHECKING:
@@ -37,9 +38,6 @@ if TYPE_CHECKING:
     from mooe.report import StageClock
 
 MAX_SEED = 2**63 - 1
-# Beyond this many pixels a side, players' H.264 decoders give up and encoding outlasts everything else.
-MAX_VIDEO_SIDE = 1920
-MIN_SIZE, MAX_SIZE, SIZE_STEP = 128, 1024, 8
 
 app = typer.Typer(
     name="mooe",
@@ -84,10 +82,7 @@ class Request:
         for option, scale in (("--audio-scale", self.audio_scale), ("--emotion-scale", self.emotion_scale)):
             if scale is not None and not (math.isfinite(scale) and 0 <= scale <= 10):
                 raise ConfigError(f"{option} {scale} cannot be used: give a number from 0 to 10.")
-        if not MIN_SIZE <= self.size <= MAX_SIZE or self.size % SIZE_STEP:
-            raise ConfigError(
-                f"--size {self.size} cannot be used: give a multiple of {SIZE_STEP} from {MIN_SIZE} to {MAX_SIZE}."
-            )
+        check_size(self.size)
         for target in filter(None, (self.out, self.report, *self.motion.paths())):
             for source in (self.portrait, self.audio):
                 if _same_file(source, target):
@@ -174,7 +169,7 @@ def generate(
         not no_paste_back, report, force, model,
         EmotionOptions(prompt, emotion_from_voice, au or (), arkit or (), timeline), MotionOutputs(gates, export),
     )  # fmt: skip
-    with _native_logs_hidden():
+    with native_logs_hidden():
         _generate(request)
 
 
@@ -187,7 +182,7 @@ def doctor() -> None:
     """Tell what is installed, what works, and what to do about the rest."""
     from mooe.doctor import diagnose
 
-    with _native_logs_hidden():
+    with native_logs_hidden():
         diagnosis = diagnose()
     print(diagnosis.text())
     raise typer.Exit(0 if diagnosis.usable else 1)
@@ -336,32 +331,6 @@ def _progress() -> Progress:
         disable=not console.is_terminal,
         transient=True,
     )
-
-
-@contextlib.contextmanager
-def _native_logs_hidden() -> Iterator[None]:
-    """Keep what native libraries log off the terminal; Python's own standard error still gets there.
-
-    MediaPipe writes several lines past Python to the file descriptor, and has no switch for them.
-    """
-    try:
-        descriptor = sys.stderr.fileno()
-    except (AttributeError, OSError, ValueError):
-        yield
-        return
-    sys.stderr.flush()
-    python_stderr = sys.stderr
-    kept = os.dup(descriptor)
-    with open(kept, "w", encoding=python_stderr.encoding, errors="backslashreplace", buffering=1) as own:
-        with open(os.devnull, "wb") as nowhere:
-            os.dup2(nowhere.fileno(), descriptor)
-        sys.stderr = own
-        try:
-            yield
-        finally:
-            own.flush()
-            sys.stderr = python_stderr
-            os.dup2(kept, descriptor)
 
 
 def run(arguments: Sequence[str]) -> int:

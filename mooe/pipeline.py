@@ -18,7 +18,7 @@ from torch import Tensor
 
 from mooe.audio import FRAME_RATE, HamaSpeechEncoder, SpeechEncoder, frame_count, load_audio
 from mooe.audio.prosody import PROSODY_DIM
-from mooe.decoder import PortraitDecoder, SourcePortrait, encode_portrait
+from mooe.decoder import PortraitDecoder, SourcePortrait
 from mooe.emotion import EmotionMix, EmotionSpec, EmotionTimeline
 from mooe.emotion.adapters import MoEEAdapters
 from mooe.emotion.controls import ControlTimeline, ControlTracks, EmotionRequest, Keyframe, TextReader, WeightSpec
@@ -26,7 +26,6 @@ from mooe.emotion.latents import EmotionToLatents
 from mooe.emotion.text import SentenceReader
 from mooe.emotion.voice import ProsodyReader, VoiceReader
 from mooe.errors import AudioError, ConfigError, EmotionWarning
-from mooe.face import FaceTracker
 from mooe.motion.additive import add_expression, speech_activity
 from mooe.motion.codec import MotionCodec
 from mooe.motion.driving import MotionDriver, padded_length
@@ -34,6 +33,7 @@ from mooe.motion.pose import HeadPosePredictor
 from mooe.motion.sampling import Guidance, WindowSampler, iterate_windows
 from mooe.motion.unet import MotionUNet
 from mooe.pipeline_output import FaceMotion, Frame, MoEEChunk, MoEEPipelineOutput, MoEEStream
+from mooe.reenactment import read_portrait
 from mooe.weights import load_embedded, make_debug, own_memory
 
 Audio = NDArray[np.float32] | Tensor | str | PathLike[str]
@@ -65,8 +65,8 @@ class MoEEPipeline(DiffusionPipeline):
         pose_predictor: head motion from prosody.
         scheduler: a flow-matching scheduler of diffusers.
 
-    What reads the speech, a prompt and the emotion of the voice are no components with weights in the pipeline's folder;
-    replace :attr:`speech_encoder`, :attr:`text_reader` and :attr:`voice_reader` to use others.
+    What reads the speech, a prompt and the emotion of the voice are no components with weights in the pipeline's
+    folder; replace :attr:`speech_encoder`, :attr:`text_reader` and :attr:`voice_reader` to use others.
     """
 
     model_cpu_offload_seq = "emotion_encoder->pose_predictor->unet"
@@ -124,12 +124,7 @@ class MoEEPipeline(DiffusionPipeline):
         Raises:
             NoFaceError: there is no such face.
         """
-        if size < 64 or size % 8:
-            raise ConfigError(f"The size {size} cannot be used: choose a multiple of 8 from 64 on, such as 256.")
-        pixels = np.asarray(image.convert("RGB")) if isinstance(image, Image.Image) else image
-        with FaceTracker() as tracker:
-            face = tracker.detect_one(pixels, face_index)
-        return encode_portrait(pixels, face, size)
+        return read_portrait(image, face_index, size)
 
     def stream(
         self,
@@ -290,7 +285,7 @@ class MoEEPipeline(DiffusionPipeline):
             tracks = self._tracks(settings.controls, stream.audio, features)
             speaking = speech_activity(features[:, -PROSODY_DIM])
         driver = MotionDriver(
-            self.unet, self.emotion_encoder, self.pose_predictor, features, tracks, settings.generator,
+            self.unet, self.emotion_encoder, self.pose_predictor, features, tracks.total(), settings.generator,
             head_motion=settings.head_motion, blink_rate=settings.blink_rate,
         )  # fmt: skip
         sampler = WindowSampler(

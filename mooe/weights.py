@@ -118,10 +118,7 @@ def make_debug(cls: type[MoEEPipeline]) -> MoEEPipeline:
         for parameter in adapters.parameters():
             # experts start at zero; random ones make emotions differ
             nn.init.normal_(parameter, std=0.2)
-        encoder = EmotionToLatents(
-            latent_dim=32, num_latents=4, encoder_dim=32, text_dim=32, audio_dim=32, reads_mixtures=True
-        )
         return cls(
-            codec, unet, adapters, encoder,
+            codec, unet, adapters, EmotionToLatents(latent_dim=32, num_latents=4, encoder_dim=32),
             HeadPosePredictor(hidden_dim=16), FlowMatchEulerDiscreteScheduler(),
         )  # fmt: skip

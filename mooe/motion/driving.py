@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from mooe.audio.prosody import PROSODY_DIM
-from mooe.emotion.controls import ControlTracks, action_unit_intensities
 from mooe.emotion.latents import EmotionToLatents
 from mooe.motion.behavior import BlinkSchedule, GazeSchedule
 from mooe.motion.controls import Controls
@@ -30,10 +29,10 @@ class MotionDriver:
 
     Args:
         unet: for its device.
-        emotion_encoder: emotion controls -> emotion latents.
+        emotion_encoder: emotion weights -> emotion latents.
         pose_predictor: head motion from prosody.
         features: speech features ``[F, D]``, the prosody last.
-        emotion: the controls of the emotion, of `padded_length` frames.
+        emotion: weights ``[padded_length, 6]`` in the order of ``EMOTIONS``.
         generator: source of the seeds of head motion, blinks and gaze.
         head_motion: gain of the head's motion.
         blink_rate: blinks a minute.
@@ -45,7 +44,7 @@ class MotionDriver:
         emotion_encoder: EmotionToLatents,
         pose_predictor: HeadPosePredictor,
         features: Array,
-        emotion: ControlTracks,
+        emotion: Array,
         generator: torch.Generator,
         *,
         head_motion: float,
@@ -55,7 +54,7 @@ class MotionDriver:
         self._features = features
         self._length = len(features)
         padded = padded_length(self._length)
-        self._tracks, self._emotion = emotion, emotion.total()
+        self._emotion = emotion
         # one seed a process, so that changing one control leaves the others as they were
         seeds = torch.randint(0, 2**31 - 1, (3,), generator=generator).tolist()
         self._pose = self._head_pose(pose_predictor, padded, head_motion, seeds[0])
@@ -92,16 +91,8 @@ class MotionDriver:
         """Emotion latents of the frames of a window; None if all of them are neutral."""
         if not self._emotion[span].any():
             return None
-        encoder = self._emotion_encoder
-        if not encoder.config["reads_mixtures"]:
-            return encoder(self._tensor(self._emotion[span]))
-        present = self._tracks.window(span).present()
-        if "action_units" in present:
-            present["action_units"] = action_unit_intensities(present["action_units"])
-        return encoder(**{name: self._tensor(track) for name, track in present.items()})
-
-    def _tensor(self, track: Array) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(track))[None].to(self._unet.device)
+        label = torch.from_numpy(self._emotion[span])[None].to(self._unet.device)
+        return self._emotion_encoder(label)
 
 
 def padded_length(num_frames: int) -> int:

@@ -34,26 +34,28 @@ NOUN_DEGREES: dict[str, float] = {
     "great ": 1.0, "pure ": 1.0, "intense ": 1.0, "overwhelming ": 1.0, "deep ": 1.0,
 }  # fmt: skip
 ADJECTIVE_TEMPLATES = (
-    "{a}", "{a} face", "a {a} face", "a {a} person", "{who} looks {a}", "{who} is {a}", "{who} feels {a}", "looking {a}",
-    "feeling {a}", "in a {a} mood", "a {a} expression", "a {a} look", "say it in a {a} way", "speaks in a {a} voice",
-    "make {whom} look {a}", "{a} and it shows", "someone {a}", "I am {a}", "be {a}", "with a {a} face", "{who} seems {a}",
-    "{a} {person}", "{who} becomes {a} when speaking", "{a} because {s}", "a {a} {person} talking",
+    "{a}", "{a} face", "a {a} face", "a {a} person", "{who} looks {a}", "{who} is {a}", "{who} feels {a}",
+    "looking {a}", "feeling {a}", "in a {a} mood", "a {a} expression", "a {a} look", "say it in a {a} way",
+    "speaks in a {a} voice", "make {whom} look {a}", "{a} and it shows", "someone {a}", "I am {a}", "be {a}",
+    "with a {a} face", "{who} seems {a}", "{a} {person}", "{who} becomes {a} when speaking", "{a} because {s}",
+    "a {a} {person} talking",
 )  # fmt: skip
 NOUN_TEMPLATES = (
     "{n}", "with {n}", "full of {n}", "an expression of {n}", "a look of {n}", "show {n}", "{n} in {whose} eyes",
-    "{who} is filled with {n}", "{who} speaks with {n}", "a face of {n}", "overcome by {n}", "{n} written on {whose} face",
-    "feeling {n}", "{n} in the voice",
+    "{who} is filled with {n}", "{who} speaks with {n}", "a face of {n}", "overcome by {n}",
+    "{n} written on {whose} face", "feeling {n}", "{n} in the voice",
 )  # fmt: skip
 EXPRESSION_TEMPLATES = ("{e}", "{who} is {e}", "a {person} {e}", "{e} while talking", "{e} as {s}", "{e}, {a}")
 SITUATION_TEMPLATES = (
-    "{s}", "as if {s}", "like when {s}", "the moment when {s}", "the face you make when {s}", "imagine {s}", "because {s}",
+    "{s}", "as if {s}", "like when {s}", "the moment when {s}", "the face you make when {s}", "imagine {s}",
+    "because {s}",
 )  # fmt: skip
 COMPOUND_TEMPLATES = (
     "{a} and {b}", "both {a} and {b}", "{a} but also {b}", "{a} yet {b}", "a mix of {n} and {m}",
-    "torn between {n} and {m}", "{n} mixed with {m}", "{who} looks {a} and {b}", "half {a}, half {b}", "{n} and {m}",
-    "{e} and {b}", "{a}, {f}",
+    "torn between {n} and {m}", "{n} mixed with {m}", "{who} looks {a} and {b}", "half {a}, half {b}",
+    "{n} and {m}", "{e} and {b}", "{a}, {f}",
 )  # fmt: skip
-_WHO = ("she", "he", "the woman", "the man", "the girl", "the boy", "my boss", "this person", "the speaker", "grandma")
+_WHO = ("she", "he", "the woman", "the man", "the girl", "the boy", "my boss", "this person", "grandma")
 _WHOSE, _WHOM = ("her", "his", "their"), ("her", "him", "them", "the portrait")
 _PERSON = ("woman", "man", "girl", "boy", "child", "person", "teacher", "lady", "speaker", "old man")
 _GREETINGS = ("", "", "", "", "please, ", "portrait: ", "mood: ", "emotion: ", "I want ", "now ")
