@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
 import signal
 import sys
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
@@ -16,6 +15,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mooe.commands import evaluate, reenact
+from mooe.commands.emotion_options import (
+    ActionUnitOption,
+    ArkitOption,
+    EmotionOptions,
+    ExportOption,
+    GatesOption,
+    MotionOutputs,
+    PromptOption,
+    TimelineOption,
+    VoiceOption,
+)
 from mooe.commands.speech_options import (
     AudioOption,
     BlinkRateOption,
@@ -28,6 +39,7 @@ from mooe.commands.speech_options import (
     TextOption,
     VoiceNameOption,
 )
+from mooe.commands.terminal import MAX_VIDEO_SIDE, check_size, native_logs_hidden
 from mooe.errors import ConfigError, MooeError, OutputError
 
 if TYPE_CHECKING:
@@ -39,9 +51,6 @@ if TYPE_CHECKING:
     from mooe.report import StageClock
 
 MAX_SEED = 2**63 - 1
-# Beyond this many pixels a side, players' H.264 decoders give up and encoding outlasts everything else.
-MAX_VIDEO_SIDE = 1920
-MIN_SIZE, MAX_SIZE, SIZE_STEP = 128, 1024, 8
 
 app = typer.Typer(
     name="mooe",
@@ -73,13 +82,14 @@ class Request:
     model: str | None
     head: HeadOptions
     resume: bool
+    controls: EmotionOptions
+    motion: MotionOutputs
 
     def check(self) -> None:
         """Refuse what cannot work, before anything slow starts (raises MooeError)."""
-        from mooe.emotion import parse_emotion
         from mooe.media.outputs import check_output
 
-        parse_emotion(self.emotion, self.intensity)
+        self.controls.check(self.emotion, self.intensity)
         if not 0 <= self.seed <= MAX_SEED:
             raise ConfigError(f"--seed {self.seed} cannot be used: give a whole number from 0 to 2^63 - 1.")
         if self.steps is not None and not 1 <= self.steps <= 1000:
@@ -87,19 +97,19 @@ class Request:
         for option, scale in (("--audio-scale", self.audio_scale), ("--emotion-scale", self.emotion_scale)):
             if scale is not None and not (math.isfinite(scale) and 0 <= scale <= 10):
                 raise ConfigError(f"{option} {scale} cannot be used: give a number from 0 to 10.")
-        if not MIN_SIZE <= self.size <= MAX_SIZE or self.size % SIZE_STEP:
-            raise ConfigError(
-                f"--size {self.size} cannot be used: give a multiple of {SIZE_STEP} from {MIN_SIZE} to {MAX_SIZE}."
-            )
+        check_size(self.size)
         self.speech.check()
         self.head.check()
-        for target in filter(None, (self.out, self.report)):
+        for target in filter(None, (self.out, self.report, *self.motion.paths())):
             for source in filter(None, (self.portrait, self.speech.audio, self.head.pose_from)):
                 if _same_file(source, target):
                     raise OutputError(f"{target} is read and written at once: choose another name for the result.")
         check_output(self.out, ".mp4", force=self.force)
         if self.report is not None:
             check_output(self.report, ".json", force=self.force)
+        self.motion.check(force=self.force)
+        if self.resume and self.motion.paths():
+            raise ConfigError("--gates and --export need the clip in one go: leave out --resume, or make them apart.")
 
     def chosen_sampling(self) -> dict[str, Any]:
         """The sampling arguments that were given; the pipeline has its own defaults for the others."""
@@ -120,6 +130,7 @@ class Request:
             "paste_back": self.paste_back,
             **self.speech.settings(),
             **self.head.settings(),
+            **self.controls.settings(),
             **self.chosen_sampling(),
         }
 
@@ -161,6 +172,11 @@ def generate(
         ),
     ] = None,
     intensity: Annotated[float, typer.Option(help="Factor on all emotion weights, 0 to 1.")] = 1.0,
+    prompt: PromptOption = None,
+    emotion_from_voice: VoiceOption = False,
+    au: ActionUnitOption = None,
+    arkit: ArkitOption = None,
+    timeline: TimelineOption = None,
     seed: Annotated[int, typer.Option(help="The same seed gives the same video.")] = 0,
     steps: Annotated[int | None, typer.Option(help="Denoising steps [default: the model's own].")] = None,
     audio_scale: Annotated[
@@ -179,6 +195,8 @@ def generate(
     ] = False,
     report: Annotated[Path | None, typer.Option(help="Write times, memory and versions to this .json.")] = None,
     resume: ResumeOption = False,
+    gates: GatesOption = None,
+    export: ExportOption = None,
     force: Annotated[bool, typer.Option("--force", help="Replace existing results.")] = False,
     model: Annotated[
         str | None, typer.Option(help="A folder or hub name of other weights, or 'debug' [default: built in].")
@@ -189,9 +207,14 @@ def generate(
         portrait, SpeechOptions(audio, text, voice, language), out, emotion or [], intensity, seed, steps, audio_scale,
         emotion_scale, face, size, not no_paste_back, report, force, model,
         HeadOptions(head_motion, blink_rate, pose_from), resume,
+        EmotionOptions(prompt, emotion_from_voice, au or (), arkit or (), timeline), MotionOutputs(gates, export),
     )  # fmt: skip
-    with _native_logs_hidden():
+    with native_logs_hidden():
         _generate(request)
+
+
+app.command("evaluate")(evaluate.evaluate)
+app.command("reenact")(reenact.reenact)
 
 
 @app.command()
@@ -199,7 +222,7 @@ def doctor() -> None:
     """Tell what is installed, what works, and what to do about the rest."""
     from mooe.doctor import diagnose
 
-    with _native_logs_hidden():
+    with native_logs_hidden():
         diagnosis = diagnose()
     print(diagnosis.text())
     raise typer.Exit(0 if diagnosis.usable else 1)
@@ -263,6 +286,7 @@ def _make_clip(
             source,
             emotion=request.emotion,
             intensity=request.intensity,
+            **request.controls.arguments(),
             paste_back=request.paste_back,
             generator=torch.Generator().manual_seed(request.seed),
             state=state,
@@ -297,8 +321,13 @@ def _write_video(
     stream = start(begun["stream"] if begun else None)
     on_frames(int(begun["stream"]["position"]) if begun else 0)
 
+    for note in stream.notes:
+        print("mooe:", note, file=sys.stderr)
+    recorder = request.motion.recorder()
+
     def on_chunk(chunk: MoEEChunk) -> None:
         gates.add(chunk)
+        recorder.add(chunk)
         on_frames(len(chunk.frames))
 
     if clip is None:
@@ -308,6 +337,7 @@ def _write_video(
             request.out, stream, speech, clock, on_chunk, force=request.force, clip=clip, progress=gates.state
         )
     clock.seconds.update(stream.timings)
+    recorder.write(lambda: stream.audio)
     return gates.means(source.num_frames)
 
 
@@ -345,32 +375,6 @@ def _progress() -> Progress:
         disable=not console.is_terminal,
         transient=True,
     )
-
-
-@contextlib.contextmanager
-def _native_logs_hidden() -> Iterator[None]:
-    """Keep what native libraries log off the terminal; Python's own standard error still gets there.
-
-    MediaPipe writes several lines past Python to the file descriptor, and has no switch for them.
-    """
-    try:
-        descriptor = sys.stderr.fileno()
-    except (AttributeError, OSError, ValueError):
-        yield
-        return
-    sys.stderr.flush()
-    python_stderr = sys.stderr
-    kept = os.dup(descriptor)
-    with open(kept, "w", encoding=python_stderr.encoding, errors="backslashreplace", buffering=1) as own:
-        with open(os.devnull, "wb") as nowhere:
-            os.dup2(nowhere.fileno(), descriptor)
-        sys.stderr = own
-        try:
-            yield
-        finally:
-            own.flush()
-            sys.stderr = python_stderr
-            os.dup2(kept, descriptor)
 
 
 def run(arguments: Sequence[str]) -> int:

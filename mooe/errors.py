@@ -25,6 +25,10 @@ class EmotionError(MooeError):
     """An emotion, its weight or the intensity is not valid."""
 
 
+class MotionError(MooeError):
+    """A motion file cannot be read or used."""
+
+
 class WeightsError(MooeError):
     """Weights are missing, corrupt, or made for another model."""
 
@@ -39,3 +43,7 @@ class OutputError(MooeError):
 
 class DependencyError(MooeError):
     """An optional package is needed but not installed."""
+
+
+class EmotionWarning(UserWarning):
+    """A wish for an emotion was not understood and left the face neutral."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from typing import Any, cast
@@ -11,20 +12,23 @@ import numpy as np
 import torch
 from diffusers import DiffusionPipeline
 from diffusers.schedulers.scheduling_utils import SchedulerMixin
-from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from mooe.animation import read_portrait
 from mooe.audio import FRAME_RATE, HamaSpeechEncoder, SpeechEncoder
 from mooe.audio.reader import FeatureReader
 from mooe.audio.source import Audio, SpeechSource, open_speech
 from mooe.audio.synthesis import speak
-from mooe.decoder import PortraitDecoder, SourcePortrait, encode_at_rest
-from mooe.emotion import EmotionMix, EmotionSpec, EmotionTimeline, parse_emotion
+from mooe.decoder import PortraitDecoder, SourcePortrait
+from mooe.emotion import EmotionMix, EmotionSpec, EmotionTimeline
 from mooe.emotion.adapters import MoEEAdapters
+from mooe.emotion.controls import ControlSchedule, ControlTimeline, EmotionRequest, Keyframe, TextReader, WeightSpec
 from mooe.emotion.latents import EmotionToLatents
-from mooe.errors import ConfigError
-from mooe.face import FaceTracker
+from mooe.emotion.text import SentenceReader
+from mooe.emotion.voice import ProsodyReader, VoiceReader
+from mooe.errors import ConfigError, EmotionWarning
+from mooe.motion.additive import add_expression
 from mooe.motion.codec import MotionCodec
 from mooe.motion.driving import POSE_LOOKAHEAD, HeadTrack, MotionDriver
 from mooe.motion.pose import HeadPosePredictor
@@ -42,7 +46,7 @@ OUTPUT_TYPES = ("np", "pil", "pt", "latent")
 class _Settings:
     """One call's settings, checked."""
 
-    timeline: EmotionTimeline
+    controls: ControlTimeline
     generator: torch.Generator
     steps: int
     guidance: Guidance
@@ -63,7 +67,8 @@ class MoEEPipeline(DiffusionPipeline):
         pose_predictor: head motion from prosody.
         scheduler: a flow-matching scheduler of diffusers.
 
-    The speech encoder is no component with weights of its own; replace :attr:`speech_encoder` to use another.
+    What reads the speech, a prompt and the emotion of the voice are no components with weights in the pipeline's
+    folder; replace :attr:`speech_encoder`, :attr:`text_reader` and :attr:`voice_reader` to use others.
     """
 
     model_cpu_offload_seq = "emotion_encoder->pose_predictor->unet"
@@ -90,6 +95,8 @@ class MoEEPipeline(DiffusionPipeline):
             own_memory(module.eval())
         adapters.attach(unet.unet)
         self.speech_encoder: SpeechEncoder = HamaSpeechEncoder()
+        self.text_reader: TextReader = SentenceReader()
+        self.voice_reader: VoiceReader = ProsodyReader()
 
     @classmethod
     def from_pretrained(cls, name_or_path: str | PathLike[str] | None = None, **kwargs: Any) -> MoEEPipeline:
@@ -119,12 +126,7 @@ class MoEEPipeline(DiffusionPipeline):
         Raises:
             NoFaceError: there is no such face.
         """
-        if size < 64 or size % 8:
-            raise ConfigError(f"The size {size} cannot be used: choose a multiple of 8 from 64 on, such as 256.")
-        pixels = np.asarray(image.convert("RGB")) if isinstance(image, Image.Image) else image
-        with FaceTracker() as tracker:
-            face = tracker.detect_one(pixels, face_index)
-            return encode_at_rest(pixels, face, tracker, size)
+        return read_portrait(image, face_index, size)
 
     def stream(
         self,
@@ -133,6 +135,11 @@ class MoEEPipeline(DiffusionPipeline):
         emotion: EmotionSpec | EmotionTimeline = None,
         intensity: float = 1.0,
         *,
+        prompt: str | None = None,
+        emotion_from_voice: bool | float = False,
+        action_units: WeightSpec = None,
+        arkit: WeightSpec = None,
+        timeline: Sequence[Keyframe] | str | PathLike[str] | None = None,
         num_inference_steps: int = 6,
         audio_scale: float = 1.0,
         emotion_scale: float = 1.0,
@@ -152,26 +159,24 @@ class MoEEPipeline(DiffusionPipeline):
         ``audio`` may also be an iterator of live sound, pieces of mono float32 at 16 kHz: chunks then come while it is
         still being spoken, the first one after 0.96 s of sound. Such a clip is not that of the whole recording: the
         loudness is that of what was heard so far, the speech is recognised from 1.3 s of the past and 0.24 s of the
-        future, and windows are shorter; blinks and gaze are the same.
+        future, and windows are shorter; blinks and gaze are the same. The emotion cannot come from a voice that is
+        still to be heard, nor from a prompt whose parts are spread over the speech.
 
         ``state``, which :meth:`MoEEStream.state` gave after some chunk of the same clip, goes on behind that chunk. See
         :meth:`__call__` for the other arguments.
         """
         speech = open_speech(_spoken(audio, text, voice, language))
+        request = EmotionRequest(
+            emotion, intensity, prompt, float(emotion_from_voice), action_units, arkit, timeline
+        )
         settings = self._check(
-            emotion,
-            intensity,
-            num_inference_steps,
-            audio_scale,
-            emotion_scale,
-            head_motion,
-            blink_rate,
-            generator,
+            request, num_inference_steps, audio_scale, emotion_scale, head_motion, blink_rate, generator
         )
         settings.on_step, settings.head_track = on_step, head_track
-        stream = MoEEStream(speech, FRAME_RATE)
-        stream.motion = self._motion(speech, settings, state)
-        stream.chunks = self._chunks(stream, stream.motion, portrait, paste_back)
+        schedule = self._schedule(settings.controls, speech)
+        stream = MoEEStream(speech, FRAME_RATE, notes=settings.controls.notes)
+        stream.motion = self._motion(speech, schedule, settings, state)
+        stream.chunks = self._chunks(stream, stream.motion, schedule, portrait, paste_back)
         return stream
 
     @torch.no_grad()
@@ -182,6 +187,11 @@ class MoEEPipeline(DiffusionPipeline):
         emotion: EmotionSpec | EmotionTimeline = None,
         intensity: float = 1.0,
         *,
+        prompt: str | None = None,
+        emotion_from_voice: bool | float = False,
+        action_units: WeightSpec = None,
+        arkit: WeightSpec = None,
+        timeline: Sequence[Keyframe] | str | PathLike[str] | None = None,
         num_inference_steps: int = 6,
         audio_scale: float = 1.0,
         emotion_scale: float = 1.0,
@@ -203,7 +213,14 @@ class MoEEPipeline(DiffusionPipeline):
             portrait: from :meth:`encode_portrait`, or an image.
             audio: a file, mono float32 at 16 kHz in [-1, 1], or what :func:`mooe.audio.speak` gave.
             emotion: "happy", "happy:.8", {"happy": .8, "surprised": .4}, a list of such, a timeline, or None.
-            intensity: factor on the emotion's weights in [0, 1].
+            intensity: factor on all that is asked of the emotion, in [0, 1].
+            prompt: free text, such as "a shy smile that turns into surprise", or the transcript with tags such as
+                ``[happy]`` (see :mod:`mooe.emotion.tags`). Texts that name no emotion give neutral and an
+                :class:`EmotionWarning`.
+            emotion_from_voice: show the emotion that is heard in the speech; a number in [0, 1] is its share.
+            action_units: FACS units, such as ``{"AU12": 0.8, "AU4L": 0.3}``.
+            arkit: ARKit weights, such as ``{"mouthSmileLeft": 0.5}``.
+            timeline: keyframes of all of these, or a YAML file of them (see :class:`Keyframe`). Controls add up.
             num_inference_steps: denoising steps a window.
             audio_scale: guidance scale of the sound; 1 is no guidance.
             emotion_scale: guidance scale of the emotion; 1 is no guidance.
@@ -231,10 +248,15 @@ class MoEEPipeline(DiffusionPipeline):
 
         # 2. Set out the stream
         stream = self.stream(
-            source, audio, emotion, intensity, num_inference_steps=num_inference_steps, audio_scale=audio_scale,
-            emotion_scale=emotion_scale, head_motion=head_motion, blink_rate=blink_rate, head_track=head_track,
-            text=text, voice=voice, language=language, paste_back=paste_back, generator=generator, on_step=_step_callback(self, callback_on_step_end),
+            source, audio, emotion, intensity, prompt=prompt, emotion_from_voice=emotion_from_voice,
+            action_units=action_units, arkit=arkit, timeline=timeline, num_inference_steps=num_inference_steps,
+            audio_scale=audio_scale, emotion_scale=emotion_scale, head_motion=head_motion, blink_rate=blink_rate,
+            head_track=head_track, text=text, voice=voice, language=language, paste_back=paste_back,
+            generator=generator, on_step=_step_callback(self, callback_on_step_end),
         )  # fmt: skip
+
+        for note in stream.notes:
+            warnings.warn(note, EmotionWarning, stacklevel=3)
 
         # 3. Sample and decode window by window
         chunks = list(stream)
@@ -249,10 +271,10 @@ class MoEEPipeline(DiffusionPipeline):
         output = MoEEPipelineOutput(frames=frames, audio=stream.audio, fps=FRAME_RATE, motion=motion, gates=gates)
         return output if return_dict else output.to_tuple()
 
-    @staticmethod
     def _check(
-        emotion: EmotionSpec | EmotionTimeline, intensity: float, steps: int, audio_scale: float,
-        emotion_scale: float, head_motion: float, blink_rate: float, generator: torch.Generator | None,
+        self,
+        request: EmotionRequest, steps: int, audio_scale: float, emotion_scale: float, head_motion: float,
+        blink_rate: float, generator: torch.Generator | None,
     ) -> _Settings:  # fmt: skip
         if not 1 <= steps <= 1000:
             raise ConfigError(f"{steps} denoising steps cannot be made: choose 1 to 1000, such as 6.")
@@ -262,17 +284,30 @@ class MoEEPipeline(DiffusionPipeline):
         ):  # fmt: skip
             if not 0 <= value <= most:
                 raise ConfigError(f"The {name} {value} is out of range: choose a number from 0 to {most:g}.")
-        if isinstance(emotion, EmotionTimeline):
-            parse_emotion(None, intensity)
-            timeline = EmotionTimeline(tuple((t, mix.scaled(intensity)) for t, mix in emotion.keyframes))
-        else:
-            timeline = EmotionTimeline.constant(parse_emotion(emotion, intensity))
+        controls = request.resolve(self.text_reader)
         if generator is None:
             generator = torch.Generator().manual_seed(torch.seed() % 2**63)
-        return _Settings(timeline, generator, steps, Guidance(audio_scale, emotion_scale), head_motion, blink_rate)
+        return _Settings(controls, generator, steps, Guidance(audio_scale, emotion_scale), head_motion, blink_rate)
+
+    def _schedule(self, controls: ControlTimeline, speech: SpeechSource) -> ControlSchedule:
+        """The controls laid over the speech."""
+        if speech.live and (controls.hears_voice or controls.needs_length):
+            raise ConfigError(
+                "Live speech has no end to spread a prompt over and no voice to hear ahead: give labels or keyframes."
+            )
+        heard = None
+        if controls.hears_voice:
+            features = np.concatenate(list(speech.features(self.speech_encoder)))
+            heard = self.voice_reader(speech.waveform, features)
+        return ControlSchedule(controls, speech.num_frames, heard)
 
     def _chunks(
-        self, stream: MoEEStream, motion: MotionStream, portrait: SourcePortrait, paste_back: bool
+        self,
+        stream: MoEEStream,
+        motion: MotionStream,
+        schedule: ControlSchedule,
+        portrait: SourcePortrait,
+        paste_back: bool,
     ) -> Iterator[MoEEChunk]:
         decoder = PortraitDecoder(portrait)
         render = decoder.render_full if paste_back else decoder.render
@@ -283,22 +318,27 @@ class MoEEPipeline(DiffusionPipeline):
             with stream.timed("motion"):
                 first, latents, gates = motion.window()
                 displacement = self.codec.decode(latents)[0].cpu().numpy()
-                pose = motion.driver.pose(first, len(displacement))
+                count = len(displacement)
+                pose = motion.driver.pose(first, count)
+                added = schedule.arkit(count, first_frame=first)
+                displacement = add_expression(displacement, added, motion.driver.speaking(first, count))
             moved = FaceMotion(displacement, pose[:, :3], pose[:, 3:])
             with stream.timed("decoder"):
                 frames = [
                     render(d, r, t)
                     for d, r, t in zip(moved.displacement, moved.rotation, moved.translation, strict=True)
                 ]
-            shares = np.zeros((len(moved), 6), np.float32) if gates is None else gates.numpy()
+            shares = np.zeros((count, 6), np.float32) if gates is None else gates.numpy()
             yield MoEEChunk(frames, moved, shares, first)
 
-    def _motion(self, speech: SpeechSource, settings: _Settings, state: dict[str, Any] | None) -> MotionStream:
+    def _motion(
+        self, speech: SpeechSource, emotion: ControlSchedule, settings: _Settings, state: dict[str, Any] | None
+    ) -> MotionStream:
         """The motion of a clip, ready to be sampled."""
         first = 0 if state is None else max(int(state["position"]) - CARRIED - AUDIO_CONTEXT, 0)
         features = FeatureReader(speech.features(self.speech_encoder, first), first)
         driver = MotionDriver(
-            self.unet, self.emotion_encoder, self.pose_predictor, features, settings.timeline, settings.generator,
+            self.unet, self.emotion_encoder, self.pose_predictor, features, emotion, settings.generator,
             head_motion=settings.head_motion, blink_rate=settings.blink_rate, head_track=settings.head_track,
             lookahead=LIVE_LOOKAHEAD if speech.live else POSE_LOOKAHEAD,
         )  # fmt: skip

@@ -97,6 +97,7 @@ class MoEEStream:
         fps: frames a second.
         motion: what the chunks are made of.
         timings: seconds spent so far by stage.
+        notes: what a person should know of how the wish for the emotion was understood, a sentence each.
     """
 
     speech: SpeechSource
@@ -104,6 +105,7 @@ class MoEEStream:
     chunks: Iterator[MoEEChunk] = field(default_factory=lambda: iter(()))
     motion: MotionStream | None = None
     timings: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    notes: tuple[str, ...] = ()
 
     @property
     def audio(self) -> NDArray[np.float32]:

@@ -24,6 +24,14 @@ def embedded_folder() -> Path:
     return Path(str(resources.files("mooe").joinpath("assets/pipeline")))
 
 
+def control_folder(name: str) -> Path:
+    """The folder of a control's weights inside the package: "text" or "voice"."""
+    folder = embedded_folder().parent / "controls" / name
+    if not (folder / "config.json").is_file():
+        raise WeightsError(f"The weights of the {name} control inside the package are missing: reinstall mooe.")
+    return folder
+
+
 def fast_dtype() -> torch.dtype:
     """bfloat16 where this processor computes in it, else float32."""
     supported = torch.ops.mkldnn._is_mkldnn_bf16_supported()

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from mooe.config import load_config
 from mooe.emotion.adapters import MoEEAdapters
+from mooe.emotion.discriminator import LatentEmotionDiscriminator
 from mooe.emotion.gates import gate_loss
 from mooe.emotion.latents import EmotionToLatents
 from mooe.motion.codec import MotionCodec
@@ -65,6 +66,12 @@ class EmotionConfig:
     use_global_gate: bool = True
     use_local_gate: bool = True
     num_experts: int = 6
+    use_bank: bool = False
+    """Whether emotion latents retrieve from a bank of prototypes; false is the ablation."""
+    bank_weight: float = 0.1
+    """Weight of the bank's loss."""
+    discriminator_weight: float = 0.0
+    """Weight of the latent emotion discriminator; 0 is none."""
 
 
 class EmotionStage:
@@ -78,8 +85,10 @@ class EmotionStage:
         unet: MotionUNet,
         adapters: MoEEAdapters,
         encoder: EmotionToLatents,
+        discriminator: LatentEmotionDiscriminator | None = None,
     ) -> None:
         self.config, self.corpus, self.codec = config, corpus, codec
+        self.discriminator = discriminator
         self.unet, self.adapters, self.encoder = unet, adapters, encoder
         self.mouth = torch.from_numpy(mouth_mask(codec.latent_size))
 
@@ -97,8 +106,10 @@ class EmotionStage:
         with torch.no_grad():
             conditioning = self.unet.condition(batch.features, batch.controls)
         override = self._own_expert(batch.emotion) if single else None
+        with self.encoder.collect_bank_losses() as bank_losses:
+            latents = self.encoder(batch.emotion)
         with (
-            self.adapters.condition(self.encoder(batch.emotion), override),
+            self.adapters.condition(latents, override),
             self.adapters.collect_gates() as gates,
         ):
             predicted = self.unet(noised, timestep, conditioning, batch.known).float()
@@ -117,7 +128,24 @@ class EmotionStage:
             choice = gate_loss(gates.logits, batch.emotion)
             loss = loss + config.gate_weight * choice
             figures["gate"] = float(choice.detach())
+        if bank_losses:
+            figures["bank"] = float(bank_losses[0].detach())
+            loss = loss + config.bank_weight * bank_losses[0]
+        if self.discriminator is not None:
+            loss = loss + self._discriminate(predicted, batch, timestep, weight, figures)
         return loss, figures
+
+    def _discriminate(
+        self, predicted: Tensor, batch: Batch, timestep: Tensor, weight: Tensor, figures: dict[str, float]
+    ) -> Tensor:
+        """Loss of the latent emotion discriminator and of what it teaches, annealed as the points' error."""
+        if self.discriminator is None:
+            raise RuntimeError("there is no discriminator")
+        kept = torch.where(weight > 0, predicted, batch.latents)
+        annealed = torch.cos(timestep / 1000 * math.pi / 2)
+        learning, teaching = self.discriminator.losses(batch.latents, kept, batch.emotion, annealed)
+        figures["discriminator"], figures["emotion_shown"] = float(learning.detach()), float(teaching.detach())
+        return learning + self.config.discriminator_weight * teaching
 
     def _noisy_emotion(self, batch: Batch, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
         """Latents to noise, and the weight of each place in the loss."""
@@ -156,7 +184,7 @@ def main() -> None:
         encoder = EmotionToLatents.from_pretrained(config.init / "emotion_encoder")
         adapters = MoEEAdapters.from_pretrained(config.init / "adapters")
     else:
-        encoder = EmotionToLatents()
+        encoder = EmotionToLatents(use_bank=config.use_bank)
         adapters = MoEEAdapters.from_unet(
             unet.unet,
             inner_dim=config.inner_dim,
@@ -170,8 +198,12 @@ def main() -> None:
         adapters.save_pretrained(folder / "adapters")
         encoder.save_pretrained(folder / "emotion_encoder")
 
-    stage = EmotionStage(config, corpus, codec, unet, adapters, encoder)
-    loop = TrainingLoop(config.loop, {"adapters": adapters, "encoder": encoder}, stage, export)
+    modules: dict[str, nn.Module] = {"adapters": adapters, "encoder": encoder}
+    discriminator = None
+    if config.discriminator_weight > 0:
+        discriminator = modules["discriminator"] = LatentEmotionDiscriminator(codec.latent_channels)
+    stage = EmotionStage(config, corpus, codec, unet, adapters, encoder, discriminator)
+    loop = TrainingLoop(config.loop, modules, stage, export)
     loop.prepare()
     loop.run(options.max_minutes)
 

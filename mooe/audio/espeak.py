@@ -156,4 +156,4 @@ def _choose(library: Any, language: str) -> None:
         return
     if language and library.espeak_SetVoiceByProperties(ctypes.byref(_Voice(languages=name))) == 0:
         return
-    raise ConfigError(f"The language '{language}' is unknown to espeak-ng: use a code such as en-us, en-gb, fr-fr or es.")
+    raise ConfigError(f"The language '{language}' is unknown to espeak-ng: use a code such as en-us, fr-fr or es.")

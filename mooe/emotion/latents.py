@@ -1,5 +1,7 @@
 """Emotion-to-Latents: any subset of emotion controls to one set of emotion latents per frame."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 import torch
@@ -8,6 +10,7 @@ from diffusers.configuration_utils import register_to_config
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mooe.emotion.bank import EmotionBank
 from mooe.emotion.encoders import ActionUnitEncoder, EncodedControl, LabelEncoder
 
 MODALITIES = ("label", "action_units", "text", "audio")
@@ -30,6 +33,8 @@ class EmotionToLatents(ModelMixin, ConfigMixin):
         encoder_dim: channels of the label and action unit encoders.
         text_dim: channels of text tokens; None if the model takes no text.
         audio_dim: channels of voice tokens; None if the model takes no voice.
+        use_bank: whether the latents retrieve from an `EmotionBank`.
+        bank_entries: prototypes in the bank.
     """
 
     @register_to_config
@@ -43,6 +48,8 @@ class EmotionToLatents(ModelMixin, ConfigMixin):
         encoder_dim: int = 128,
         text_dim: int | None = None,
         audio_dim: int | None = None,
+        use_bank: bool = False,
+        bank_entries: int = 64,
     ) -> None:
         super().__init__()
         if learnable not in ("queries", "keys_values"):
@@ -66,6 +73,17 @@ class EmotionToLatents(ModelMixin, ConfigMixin):
             nn.Linear(latent_dim, 2 * latent_dim), nn.GELU(), nn.Linear(2 * latent_dim, latent_dim)
         )
         self.norm_out = nn.LayerNorm(latent_dim)
+        self.bank = EmotionBank(latent_dim, bank_entries, num_heads) if use_bank else None
+        self._bank_losses: list[Tensor] | None = None
+
+    @contextmanager
+    def collect_bank_losses(self) -> Iterator[list[Tensor]]:
+        """Collects the bank's loss (see `BankOutput`) of each call inside the context; none without a bank."""
+        previous, self._bank_losses = self._bank_losses, []
+        try:
+            yield self._bank_losses
+        finally:
+            self._bank_losses = previous
 
     def forward(
         self,
@@ -133,7 +151,12 @@ class EmotionToLatents(ModelMixin, ConfigMixin):
             queries = self.query_from_tokens(tokens.mean(dim=1)).unflatten(-1, (-1, tokens.shape[-1]))
             hidden = queries + self.attention(queries, embeddings)
         hidden = hidden + self.feed_forward(self.norm_hidden(hidden))
-        return self.norm_out(hidden).unflatten(0, (batch, frames))
+        latents = self.norm_out(hidden)
+        if self.bank is not None:
+            latents, _, loss = self.bank(latents)
+            if self._bank_losses is not None:
+                self._bank_losses.append(loss)
+        return latents.unflatten(0, (batch, frames))
 
 
 class _CrossAttention(nn.Module):

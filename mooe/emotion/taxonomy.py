@@ -134,7 +134,7 @@ class EmotionMix:
 
     def scaled(self, intensity: float) -> Self:
         """The same mixture at `intensity` (in [0, 1]) times its strength."""
-        factor = _check_weight(intensity, "intensity")
+        factor = check_weight(intensity, "intensity")
         return type(self)(self.weights * np.float32(factor))
 
     def as_dict(self) -> dict[str, float]:
@@ -174,7 +174,7 @@ def parse_emotion(spec: EmotionSpec, intensity: float = 1.0) -> EmotionMix:
     elif isinstance(spec, Mapping):
         mix = EmotionMix.from_mapping(spec)
     elif isinstance(spec, (str, Sequence)):
-        mix = EmotionMix(_sum_up(_read_item(item) for item in ([spec] if isinstance(spec, str) else spec)))
+        mix = EmotionMix(_sum_up(read_item(item) for item in ([spec] if isinstance(spec, str) else spec)))
     else:
         raise EmotionError(
             f"An emotion must be a name, a list of NAME:WEIGHT or a mapping, not {type(spec).__name__}."
@@ -205,7 +205,7 @@ def _direction(name: str) -> NDArray[np.float64]:
     return np.array([shares.get(emotion, 0.0) for emotion in EMOTIONS], dtype=np.float64)
 
 
-def _read_item(item: str) -> tuple[str, float | str]:
+def read_item(item: str) -> tuple[str, float | str]:
     """Name and weight of NAME or NAME:WEIGHT."""
     name, colon, weight = str(item).partition(":")
     return name.strip(), weight if colon else 1.0
@@ -215,13 +215,14 @@ def _sum_up(items: Iterable[tuple[str, float | str]]) -> NDArray[np.float32]:
     """Weights float32 [6] of names and weights, which add up to at most 1 (equal names may come twice)."""
     total = np.zeros(len(EMOTIONS), dtype=np.float64)
     for name, weight in items:
-        total += _check_weight(weight, f"weight of {name!r}") * _direction(name)
+        total += check_weight(weight, f"weight of {name!r}") * _direction(name)
     return (total / max(1.0, float(total.sum()))).astype(np.float32)
 
 
-def _check_weight(value: float | str, what: str) -> float:
+def check_weight(value: object, what: str) -> float:
+    """`value` as a number in [0, 1]; raises EmotionError, in which `what` names it."""
     try:
-        number = float(value)
+        number = float(value)  # type: ignore[arg-type]
     except (TypeError, ValueError):
         number = math.nan
     if not 0 <= number <= 1:

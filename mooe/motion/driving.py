@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from mooe.audio.prosody import PROSODY_DIM
 from mooe.audio.reader import FeatureReader
 from mooe.emotion.latents import EmotionToLatents
-from mooe.emotion.timeline import EmotionTimeline
+from mooe.motion.additive import SPEECH_REACH, speech_activity
 from mooe.motion.behavior import BlinkSchedule, GazeSchedule
 from mooe.motion.controls import Controls
 from mooe.motion.pose import (
@@ -39,6 +39,14 @@ class HeadTrack(Protocol):
         ...
 
 
+class EmotionTrack(Protocol):
+    """Emotion over time, such as an :class:`~mooe.emotion.timeline.EmotionTimeline`."""
+
+    def weights(self, num_frames: int, *, first_frame: int = 0) -> Array:
+        """Weights of frames ``first_frame`` on, ``[num_frames, 6]`` in the order of ``EMOTIONS``."""
+        ...
+
+
 class MotionDriver:
     """Prepares the controls of a clip as the speech comes and cuts windows from them, in constant memory.
 
@@ -47,7 +55,7 @@ class MotionDriver:
         emotion_encoder: emotion weights -> emotion latents.
         pose_predictor: head motion from prosody.
         features: speech features of D numbers a frame, the prosody last.
-        timeline: emotion over time.
+        emotion: weights of the emotions over time.
         generator: source of the seeds of head motion, blinks and gaze.
         head_motion: gain of the head's motion.
         blink_rate: blinks a minute.
@@ -61,7 +69,7 @@ class MotionDriver:
         emotion_encoder: EmotionToLatents,
         pose_predictor: HeadPosePredictor,
         features: FeatureReader,
-        timeline: EmotionTimeline,
+        emotion: EmotionTrack,
         generator: torch.Generator,
         *,
         head_motion: float,
@@ -70,7 +78,7 @@ class MotionDriver:
         lookahead: int = POSE_LOOKAHEAD,
     ) -> None:
         self._unet, self._emotion_encoder, self._predictor = unet, emotion_encoder, pose_predictor
-        self._features, self._timeline, self._head_track = features, timeline, head_track
+        self._features, self._emotion, self._head_track = features, emotion, head_track
         self._lookahead = lookahead
         # one seed a process, so that changing one control leaves the others as they were
         seeds = torch.randint(0, 2**31 - 1, (3,), generator=generator).tolist()
@@ -100,6 +108,11 @@ class MotionDriver:
         """Head poses of frames ``first`` to ``first + count`` of the last window, ``[count, 6]``."""
         start = first - self._first
         return self._frames[start : start + count, 3 : 3 + POSE_DIM]
+
+    def speaking(self, first: int, count: int) -> Array:
+        """Whether somebody speaks in ``count`` frames of the last window from ``first`` on, ``[count]`` in [0, 1]."""
+        heard = np.arange(first - SPEECH_REACH, first + count + SPEECH_REACH)
+        return speech_activity(self._features.rows(heard)[:, -PROSODY_DIM])[SPEECH_REACH:-SPEECH_REACH]
 
     def window(self, start: int, length: int = WINDOW) -> WindowInputs:
         """Inputs of the window of ``length`` frames from frame ``start`` on; windows must come in order."""
@@ -144,7 +157,7 @@ class MotionDriver:
                     self._blinks.take(count)[:, None],
                     self._gazes.take(count),
                     self._poses(drawn, count),
-                    self._timeline.weights(count, first_frame=drawn),
+                    self._emotion.weights(count, first_frame=drawn),
                 ],
                 axis=1,
             )
@@ -169,7 +182,7 @@ class MotionDriver:
         """Draw the head poses of knots ``first`` to ``stop``."""
         heard = np.arange(first * FRAMES_PER_KNOT, (stop + 1) * FRAMES_PER_KNOT)
         sound = knot_features(self._features.rows(heard)[:, -PROSODY_DIM:])
-        emotion = self._timeline.weights((stop - first) * FRAMES_PER_KNOT, first_frame=first * FRAMES_PER_KNOT)
+        emotion = self._emotion.weights((stop - first) * FRAMES_PER_KNOT, first_frame=first * FRAMES_PER_KNOT)
         device = self._predictor.device
         self._predictor.to("cpu")
         poses = self._sampler.take(sound, emotion[::FRAMES_PER_KNOT])

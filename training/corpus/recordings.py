@@ -15,9 +15,9 @@ from pathlib import Path
 import numpy as np
 
 from mooe.audio import SAMPLE_RATE, HamaSpeechEncoder, iter_audio
+from mooe.audio.silences import energy_db, settle_silences
 from mooe.errors import AudioError
 from training.corpus.clips import SILENCE, SpeechClip
-from mooe.audio.silences import energy_db, settle_silences
 
 EMISSION_DELAY = 0.04  # seconds from the middle of a phone to its peak
 STEP = 0.02  # seconds between two rows of posteriors

@@ -24,13 +24,13 @@ from pathlib import Path
 import numpy as np
 import soxr
 
-from training.corpus.background import KINDS, make_background, noise_floor
-from training.corpus.clips import SAMPLE_RATE, SILENCE, SpeechClip, clip_path, load_clip, save_clip
 from mooe.audio.kokoro import SAMPLE_RATE as KOKORO_RATE
 from mooe.audio.kokoro import Kokoro
 from mooe.audio.phonemes import phonemize, timed_phones
-from training.corpus.sentences import LANGUAGES, make_passage
 from mooe.audio.silences import settle_silences
+from training.corpus.background import KINDS, make_background, noise_floor
+from training.corpus.clips import SAMPLE_RATE, SILENCE, SpeechClip, clip_path, load_clip, save_clip
+from training.corpus.sentences import LANGUAGES, make_passage
 
 logger = logging.getLogger("speech")
 
