@@ -57,13 +57,17 @@ class Request:
     report: Path | None
     force: bool
     model: str | None
+    lora: list[str]
 
     def check(self) -> None:
         """Refuse what cannot work, before anything slow starts (raises MooeError)."""
+        from mooe.commands.lora import parse_lora
         from mooe.emotion import parse_emotion
         from mooe.media.outputs import check_output
 
         parse_emotion(self.emotion, self.intensity)
+        for wish in self.lora:
+            parse_lora(wish)
         if not 0 <= self.seed <= MAX_SEED:
             raise ConfigError(f"--seed {self.seed} cannot be used: give a whole number from 0 to 2^63 - 1.")
         if self.steps is not None and not 1 <= self.steps <= 1000:
@@ -100,6 +104,7 @@ class Request:
             "intensity": self.intensity,
             "size": self.size,
             "paste_back": self.paste_back,
+            "lora": self.lora,
             **self.chosen_sampling(),
         }
 
@@ -149,7 +154,7 @@ def generate(
     """Make a talking video from a portrait and speech."""
     request = Request(
         portrait, audio, out, emotion or [], intensity, seed, steps, audio_scale, emotion_scale, face, size,
-        not no_paste_back, report, force, model,
+        not no_paste_back, report, force, model, lora or [],
     )  # fmt: skip
     with _native_logs_hidden():
         _generate(request)
@@ -211,7 +216,7 @@ def _make_clip(
         image = shrink_to(read_image(request.portrait), MAX_VIDEO_SIDE)
         waveform = load_audio(request.audio)
     with clock.stage("loading"):
-        pipeline = _load_pipeline(request.model)
+        pipeline = _load_pipeline(request.model, request.lora)
     with clock.stage("portrait"):
         portrait = pipeline.encode_portrait(image, face_index=request.face, size=request.size)
     stream = pipeline.stream(
@@ -270,16 +275,19 @@ def _write_video(
     return dict(zip(EMOTIONS, (gate_sum / stream.num_frames).tolist(), strict=True))
 
 
-def _load_pipeline(model: str | None) -> MoEEPipeline:
+def _load_pipeline(model: str | None, loras: Sequence[str] = ()) -> MoEEPipeline:
     import diffusers
     import transformers
 
+    from mooe.commands.lora import load_loras, parse_lora
     from mooe.pipeline import MoEEPipeline
 
     for library in (diffusers, transformers):
         library.logging.set_verbosity_error()
         library.logging.disable_progress_bar()
-    return MoEEPipeline.from_pretrained(model)
+    pipeline = MoEEPipeline.from_pretrained(model)
+    load_loras(pipeline, [parse_lora(lora) for lora in loras])
+    return pipeline
 
 
 def _same_file(one: Path, other: Path) -> bool:

@@ -24,6 +24,7 @@ from mooe.errors import AudioError, ConfigError
 from mooe.face import FaceTracker
 from mooe.motion.codec import MotionCodec
 from mooe.motion.driving import MotionDriver
+from mooe.motion.lora import SpeakerLoraMixin
 from mooe.motion.pose import HeadPosePredictor
 from mooe.motion.sampling import Guidance, WindowSampler, iterate_windows
 from mooe.motion.unet import MotionUNet
@@ -48,7 +49,7 @@ class _Settings:
     on_step: Callable[[int, Tensor, Tensor], Tensor | None] | None = None
 
 
-class MoEEPipeline(DiffusionPipeline):
+class MoEEPipeline(DiffusionPipeline, SpeakerLoraMixin):
     """One portrait, one voice, one wish for the emotion -> a talking video.
 
     Args:
