@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 import math
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from accelerate.utils import reduce
 from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 
-from mooe.errors import ConfigError
+from mooe.errors import ConfigError, MooeError
 from training.checkpoints import (
     averaged,
     checkpoints,
@@ -86,6 +87,15 @@ def arguments(
     if add is not None:
         add(parser)
     return parser.parse_args()
+
+
+def run_command(main: Callable[[], None]) -> None:
+    """Run a script; what the user can mend is told in a sentence, with exit code 2."""
+    try:
+        main()
+    except MooeError as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
 
 
 def setup_unet(unet: nn.Module | None, config: LoopConfig) -> None:

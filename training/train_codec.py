@@ -18,7 +18,7 @@ import torch
 from mooe.config import load_config
 from mooe.face.regions import LEFT_EYE, LIPS_INNER, LIPS_OUTER, RIGHT_EYE
 from mooe.motion.codec import MotionCodec
-from training.common import arguments
+from training.common import arguments, run_command
 from training.corpus.filmed import open_corpus
 from training.extras import push_to_hub
 
@@ -72,4 +72,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

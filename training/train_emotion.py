@@ -28,7 +28,7 @@ from mooe.emotion.gates import gate_loss
 from mooe.emotion.latents import EmotionToLatents
 from mooe.motion.codec import MotionCodec
 from mooe.motion.unet import MotionUNet
-from training.common import LoopConfig, TrainingLoop, arguments, setup_unet, take_streams
+from training.common import LoopConfig, TrainingLoop, arguments, run_command, setup_unet, take_streams
 from training.corpus.filmed import Corpus, open_corpus
 from training.extras import make_preview, preview_pipeline
 from training.motion_batch import Batch, draw_batch, mouth_mask, noise_latents
@@ -197,4 +197,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -25,7 +25,7 @@ from mooe.motion.codec import MotionCodec
 from mooe.motion.lora import SPEAKER_TARGETS, add_speaker_lora, save_unet_lora
 from mooe.motion.unet import MotionUNet
 from mooe.pipeline import MoEEPipeline
-from training.common import LoopConfig, TrainingLoop, arguments, setup_unet, take_streams
+from training.common import LoopConfig, TrainingLoop, arguments, run_command, setup_unet, take_streams
 from training.corpus.filmed import CLIPS_FOLDER, Corpus, FilmedCorpus, filmed_clips
 from training.extras import make_preview, preview_pipeline
 from training.motion_batch import Batch, draw_batch, mouth_mask, noise_latents
@@ -154,4 +154,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

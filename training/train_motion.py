@@ -22,7 +22,7 @@ from torch.nn import functional
 from mooe.config import load_config
 from mooe.motion.codec import MotionCodec
 from mooe.motion.unet import MOUTH_POINTS, MotionUNet
-from training.common import LoopConfig, TrainingLoop, arguments, setup_unet, take_streams
+from training.common import LoopConfig, TrainingLoop, arguments, run_command, setup_unet, take_streams
 from training.corpus.filmed import Corpus, open_corpus
 from training.extras import make_preview, preview_pipeline
 from training.motion_batch import Batch, draw_batch, noise_latents
@@ -167,4 +167,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

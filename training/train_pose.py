@@ -20,7 +20,7 @@ from mooe.audio.prosody import PROSODY_DIM
 from mooe.config import load_config
 from mooe.motion.pose import FRAMES_PER_KNOT, HeadPosePredictor, knot_features, scale_pose
 from mooe.motion.unet import AUDIO_CONTEXT
-from training.common import LoopConfig, TrainingLoop, arguments, setup_unet, take_streams
+from training.common import LoopConfig, TrainingLoop, arguments, run_command, setup_unet, take_streams
 from training.corpus.filmed import Corpus, open_corpus
 from training.corpus.motion import Take
 
@@ -96,4 +96,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)
