@@ -37,6 +37,8 @@ class UNetConfig:
     """Sizes of the video UNet; see :class:`mooe.motion.unet.MotionUNet`."""
 
     audio_dim: int = 390
+    latent_channels: int = 108
+    latent_size: int = 8
     block_out_channels: tuple[int, ...] = (64, 96)
     layers_per_block: int = 1
 
@@ -148,6 +150,8 @@ def main() -> None:
         MotionUNet.from_pretrained(config.init)
         if config.init
         else MotionUNet(
+            latent_channels=config.unet.latent_channels,
+            latent_size=config.unet.latent_size,
             audio_dim=config.unet.audio_dim,
             block_out_channels=config.unet.block_out_channels,
             layers_per_block=config.unet.layers_per_block,
