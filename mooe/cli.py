@@ -27,6 +27,7 @@ from mooe.commands.emotion_options import (
     TimelineOption,
     VoiceOption,
 )
+from mooe.commands.lora import LoraOption
 from mooe.commands.speech_options import (
     AudioOption,
     BlinkRateOption,
@@ -80,6 +81,7 @@ class Request:
     report: Path | None
     force: bool
     model: str | None
+    lora: list[str]
     head: HeadOptions
     resume: bool
     controls: EmotionOptions
@@ -87,9 +89,12 @@ class Request:
 
     def check(self) -> None:
         """Refuse what cannot work, before anything slow starts (raises MooeError)."""
+        from mooe.commands.lora import parse_lora
         from mooe.media.outputs import check_output
 
         self.controls.check(self.emotion, self.intensity)
+        for wish in self.lora:
+            parse_lora(wish)
         if not 0 <= self.seed <= MAX_SEED:
             raise ConfigError(f"--seed {self.seed} cannot be used: give a whole number from 0 to 2^63 - 1.")
         if self.steps is not None and not 1 <= self.steps <= 1000:
@@ -128,6 +133,7 @@ class Request:
             "intensity": self.intensity,
             "size": self.size,
             "paste_back": self.paste_back,
+            "lora": self.lora,
             **self.speech.settings(),
             **self.head.settings(),
             **self.controls.settings(),
@@ -201,11 +207,12 @@ def generate(
     model: Annotated[
         str | None, typer.Option(help="A folder or hub name of other weights, or 'debug' [default: built in].")
     ] = None,
+    lora: LoraOption = None,
 ) -> None:
     """Make a talking video from a portrait and speech."""
     request = Request(
         portrait, SpeechOptions(audio, text, voice, language), out, emotion or [], intensity, seed, steps, audio_scale,
-        emotion_scale, face, size, not no_paste_back, report, force, model,
+        emotion_scale, face, size, not no_paste_back, report, force, model, lora or [],
         HeadOptions(head_motion, blink_rate, pose_from), resume,
         EmotionOptions(prompt, emotion_from_voice, au or (), arkit or (), timeline), MotionOutputs(gates, export),
     )  # fmt: skip
@@ -275,7 +282,7 @@ def _make_clip(
         speech = request.speech.speech()
         source = open_speech(speech)
     with clock.stage("loading"):
-        pipeline = _load_pipeline(request.model)
+        pipeline = _load_pipeline(request.model, request.lora)
     with clock.stage("portrait"):
         portrait = pipeline.encode_portrait(image, face_index=request.face, size=request.size)
         head = request.head.arguments()
@@ -341,16 +348,19 @@ def _write_video(
     return gates.means(source.num_frames)
 
 
-def _load_pipeline(model: str | None) -> MoEEPipeline:
+def _load_pipeline(model: str | None, loras: Sequence[str] = ()) -> MoEEPipeline:
     import diffusers
     import transformers
 
+    from mooe.commands.lora import load_loras, parse_lora
     from mooe.pipeline import MoEEPipeline
 
     for library in (diffusers, transformers):
         library.logging.set_verbosity_error()
         library.logging.disable_progress_bar()
-    return MoEEPipeline.from_pretrained(model)
+    pipeline = MoEEPipeline.from_pretrained(model)
+    load_loras(pipeline, [parse_lora(lora) for lora in loras])
+    return pipeline
 
 
 def _same_file(one: Path, other: Path) -> bool:

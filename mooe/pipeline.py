@@ -31,6 +31,7 @@ from mooe.errors import ConfigError, EmotionWarning
 from mooe.motion.additive import add_expression
 from mooe.motion.codec import MotionCodec
 from mooe.motion.driving import POSE_LOOKAHEAD, HeadTrack, MotionDriver
+from mooe.motion.lora import SpeakerLoraMixin
 from mooe.motion.pose import HeadPosePredictor
 from mooe.motion.sampling import CARRIED, Guidance, WindowSampler
 from mooe.motion.streaming import LIVE_LOOKAHEAD, MotionStream
@@ -56,7 +57,7 @@ class _Settings:
     on_step: Callable[[int, Tensor, Tensor], Tensor | None] | None = None
 
 
-class MoEEPipeline(DiffusionPipeline):
+class MoEEPipeline(DiffusionPipeline, SpeakerLoraMixin):
     """One portrait, one voice, one wish for the emotion -> a talking video.
 
     Args:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,6 +32,8 @@ class Batch:
         speech: displacements of the same speech without emotion ``[B, F, 478, 3]``.
         known: mask of given latents ``[B, F, 1, h, w]``.
         alternative: latents of the same speech with another emotion, or None.
+        audible: whether there is sound, bool ``[B]``.
+        speech_known: whether ``speech`` is to be learnt from, bool ``[B]``.
     """
 
     features: Tensor
@@ -41,6 +44,17 @@ class Batch:
     speech: Tensor
     known: Tensor
     alternative: Tensor | None
+    audible: Tensor
+    speech_known: Tensor
+
+
+# One source of randomness for all takes, or one for each: then a take does not depend on its neighbours
+Streams = np.random.Generator | Sequence[np.random.Generator]
+
+
+def streams_of(rng: Streams, count: int) -> Sequence[np.random.Generator]:
+    """A source of randomness for each of ``count`` takes."""
+    return [rng] * count if isinstance(rng, np.random.Generator) else rng
 
 
 def mouth_mask(latent_size: int) -> NDArray[np.float32]:
@@ -61,15 +75,16 @@ def known_mask(num_frames: int, latent_size: int, rng: np.random.Generator) -> N
     return known
 
 
-def draw_batch(takes: list[Take], codec: MotionCodec, rng: np.random.Generator) -> Batch:
-    """Stack takes and encode them."""
+def draw_batch(takes: list[Take], codec: MotionCodec, rng: Streams) -> Batch:
+    """Stack takes and encode them, on the codec's device."""
+    device = codec.device
 
     def stack(arrays: list[NDArray[np.float32]]) -> Tensor:
-        return torch.from_numpy(np.stack(arrays).astype(np.float32))
+        return torch.from_numpy(np.stack(arrays).astype(np.float32)).to(device)
 
     displacement = stack([t.displacement for t in takes])
     alternatives = [t.alternative for t in takes if t.alternative is not None]
-    with torch.no_grad(), torch.autocast("cpu", enabled=False):
+    with torch.no_grad(), torch.autocast(device.type, enabled=False):
         latents = codec.encode(displacement)
         alternative = codec.encode(stack(alternatives)) if alternatives else None
     frames, size = displacement.shape[1], latents.shape[-1]
@@ -80,14 +95,16 @@ def draw_batch(takes: list[Take], codec: MotionCodec, rng: np.random.Generator) 
         stack([t.controls.stack() for t in takes]),
         stack([t.emotion for t in takes]),
         stack([t.speech for t in takes]),
-        stack([known_mask(frames, size, rng) for _ in takes]),
+        stack([known_mask(frames, size, stream) for stream in streams_of(rng, len(takes))]),
         alternative,
+        torch.tensor([t.audible for t in takes], device=device),
+        torch.tensor([t.speech_known for t in takes], device=device),
     )
 
 
 def noise_latents(
     batch: Batch,
-    rng: np.random.Generator,
+    rng: Streams,
     start: Tensor | None = None,
     most: Tensor | None = None,
     pure_share: float = 0.1,
@@ -96,7 +113,7 @@ def noise_latents(
 
     Args:
         batch: the batch.
-        rng: source of randomness.
+        rng: source of randomness, or one for each take.
         start: latents to noise instead of the batch's own.
         most: highest noise level of each take, ``[B]``; 1 if None.
         pure_share: share of takes that are nothing but noise, where sampling begins and most is decided.
@@ -105,12 +122,15 @@ def noise_latents(
         Noised latents ``[B, F, C, h, w]`` and timesteps (level times 1000) ``[B]``; levels are logit-normal.
     """
     clean = batch.latents if start is None else start
-    level = 1 / (1 + np.exp(-(rng.standard_normal(len(clean)) * 1.3 + 0.4)))
-    level[rng.random(len(clean)) < pure_share] = 1.0
-    sigma = torch.from_numpy(level.astype(np.float32))
+    levels, noises = [], []
+    for stream in streams_of(rng, len(clean)):
+        level = 1 / (1 + np.exp(-(stream.standard_normal() * 1.3 + 0.4)))
+        levels.append(1.0 if stream.random() < pure_share else level)
+        noises.append(stream.standard_normal(clean.shape[1:], dtype=np.float32))
+    sigma = torch.tensor(levels, dtype=torch.float32, device=clean.device)
     if most is not None:
         sigma = sigma * most
-    noise = torch.from_numpy(rng.standard_normal(clean.shape, dtype=np.float32))
+    noise = torch.from_numpy(np.stack(noises)).to(clean.device)
     spread = sigma[:, None, None, None, None]
     noised = (1 - spread) * clean + spread * noise
     return torch.where(batch.known > 0, batch.latents, noised), sigma * 1000

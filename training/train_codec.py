@@ -18,8 +18,9 @@ import torch
 from mooe.config import load_config
 from mooe.face.regions import LEFT_EYE, LIPS_INNER, LIPS_OUTER, RIGHT_EYE
 from mooe.motion.codec import MotionCodec
-from training.common import arguments
-from training.corpus.motion import MotionCorpus, load_clips
+from training.common import arguments, run_command
+from training.corpus.filmed import open_corpus
+from training.extras import push_to_hub
 
 logger = logging.getLogger(__name__)
 
@@ -32,6 +33,10 @@ class CodecConfig:
     """Folder that ``training/corpus/features.py`` wrote."""
     output: Path
     """Folder for the fitted codec."""
+    filmed: Path | None = None
+    """Folder that ``training/prepare.py`` wrote; none takes the statistics from the acted corpus alone."""
+    filmed_share: float = 0.5
+    """Share of the takes that are filmed."""
     takes: int = 400
     """Takes from which the statistics come."""
     window: int = 40
@@ -46,7 +51,7 @@ def main() -> None:
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     options = arguments(__doc__)
     config = load_config(options.config, CodecConfig, options.set)
-    corpus = MotionCorpus(load_clips(config.features), config.window)
+    corpus = open_corpus(config.features, config.filmed, config.filmed_share, config.window)
     rng = np.random.default_rng(config.seed)
     takes = torch.from_numpy(np.concatenate([corpus.sample(rng).displacement for _ in range(config.takes)]))
     codec = MotionCodec(config.map_size, config.patch_size)
@@ -62,7 +67,9 @@ def main() -> None:
     }
     (config.output / "exactness.json").write_text(json.dumps(report, indent=2))
     logger.info("error in eye distances: %s", report)
+    if options.push_to_hub:
+        push_to_hub(config.output, options.push_to_hub)
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

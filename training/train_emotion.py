@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,9 +29,11 @@ from mooe.emotion.gates import gate_loss
 from mooe.emotion.latents import EmotionToLatents
 from mooe.motion.codec import MotionCodec
 from mooe.motion.unet import MotionUNet
-from training.common import LoopConfig, TrainingLoop, arguments
-from training.corpus.motion import MotionCorpus, load_clips
+from training.common import LoopConfig, TrainingLoop, arguments, run_command, setup_unet, take_streams
+from training.corpus.filmed import Corpus, open_corpus
+from training.extras import make_preview, preview_pipeline
 from training.motion_batch import Batch, draw_batch, mouth_mask, noise_latents
+from training.train_motion import latent_loss
 
 
 @dataclass
@@ -43,6 +47,10 @@ class EmotionConfig:
     """Folder of the fitted codec."""
     motion: Path
     """Folder of stage 1's weights."""
+    filmed: Path | None = None
+    """Folder that ``training/prepare.py`` wrote; none trains on the acted corpus alone."""
+    filmed_share: float = 0.5
+    """Share of the takes that are filmed."""
     init: Path | None = None
     """Folder with ``adapters`` and ``emotion_encoder`` to start from, such as a pipeline's; none starts from chance."""
     batch_size: int = 4
@@ -80,7 +88,7 @@ class EmotionStage:
     def __init__(
         self,
         config: EmotionConfig,
-        corpus: MotionCorpus,
+        corpus: Corpus,
         codec: MotionCodec,
         unet: MotionUNet,
         adapters: MoEEAdapters,
@@ -91,31 +99,32 @@ class EmotionStage:
         self.discriminator = discriminator
         self.unet, self.adapters, self.encoder = unet, adapters, encoder
         self.mouth = torch.from_numpy(mouth_mask(codec.latent_size))
+        self._contexts = ExitStack()
 
     def __call__(self, step: int) -> tuple[Tensor, dict[str, float]]:
         config = self.config
-        rng = np.random.default_rng([config.loop.seed, 1, step])
+        # the experts' context has to outlive this call where activations are computed again in the backward pass
+        self._contexts.close()
+        streams = take_streams(config.loop.seed + 1, step, config.batch_size)
         single = step < config.single_share * config.loop.steps
         compound = 0.0 if single else config.compound_share
         takes = [
-            self.corpus.sample(rng, neutral=0.0, compound=compound, alternative=True) for _ in range(config.batch_size)
+            self.corpus.sample(stream, neutral=0.0, compound=compound, alternative=True) for stream in streams
         ]
-        batch = draw_batch(takes, self.codec, rng)
-        start, weight = self._noisy_emotion(batch, rng)
-        noised, timestep = noise_latents(batch, rng, start, pure_share=config.pure_share)
+        batch = draw_batch(takes, self.codec, streams)
+        start, weight = self._noisy_emotion(batch, streams)
+        noised, timestep = noise_latents(batch, streams, start, pure_share=config.pure_share)
         with torch.no_grad():
-            conditioning = self.unet.condition(batch.features, batch.controls)
+            conditioning = self.unet.condition(batch.features, batch.controls, batch.audible)
         override = self._own_expert(batch.emotion) if single else None
         with self.encoder.collect_bank_losses() as bank_losses:
-            latents = self.encoder(batch.emotion)
-        with (
-            self.adapters.condition(latents, override),
-            self.adapters.collect_gates() as gates,
-        ):
-            predicted = self.unet(noised, timestep, conditioning, batch.known).float()
+            emotion_latents = self.encoder(batch.emotion)
+        self._contexts.enter_context(self.adapters.condition(emotion_latents, override))
+        gates = self._contexts.enter_context(self.adapters.collect_gates())
+        predicted = self.unet(noised, timestep, conditioning, batch.known).float()
+        latent = latent_loss(predicted, batch, weight)
         error = (predicted - batch.latents) * weight
-        share = weight.mean().clamp(min=1e-3)
-        latent = (error.square().mean() + 0.5 * error.diff(dim=1).square().mean()) / share
+        logits = list(gates.logits)
         point = self._point_error(predicted, batch, timestep, weight)
         figures = {"latent": float(latent.detach()), "point": float(point.detach())}
         high = (timestep > 700).nonzero()[:, 0]
@@ -125,7 +134,10 @@ class EmotionStage:
             )
         loss = latent + config.point_weight * point
         if self.adapters.config["use_global_gate"] and self.adapters.config["num_experts"] == 6:
-            choice = gate_loss(gates.logits, batch.emotion)
+            # by takes, so that a batch's loss is the mean of its takes'
+            choice = torch.stack(
+                [gate_loss([x[i : i + 1] for x in logits], batch.emotion[i : i + 1]) for i in range(len(takes))]
+            ).mean()
             loss = loss + config.gate_weight * choice
             figures["gate"] = float(choice.detach())
         if bank_losses:
@@ -147,13 +159,17 @@ class EmotionStage:
         figures["discriminator"], figures["emotion_shown"] = float(learning.detach()), float(teaching.detach())
         return learning + self.config.discriminator_weight * teaching
 
-    def _noisy_emotion(self, batch: Batch, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+    def _noisy_emotion(self, batch: Batch, streams: Sequence[np.random.Generator]) -> tuple[Tensor, Tensor]:
         """Latents to noise, and the weight of each place in the loss."""
-        chosen = torch.from_numpy(rng.random(len(batch.latents)) < self.config.noisy_share)[:, None, None, None, None]
+        drawn = torch.tensor([stream.random() < self.config.noisy_share for stream in streams])
+        chosen = drawn.to(batch.latents.device)[:, None, None, None, None]
         if batch.alternative is None:
             raise RuntimeError("takes were drawn without an alternative")
         weight = 1 - batch.known
-        masked = weight * (1 - self.mouth)
+        mouth = self.mouth.to(weight.device)
+        # no sound, no lips to learn
+        weight = torch.where(batch.audible[:, None, None, None, None], weight, weight * (1 - mouth))
+        masked = weight * (1 - mouth)
         return torch.where(chosen, batch.alternative, batch.latents), torch.where(chosen, masked, weight)
 
     def _own_expert(self, emotion: Tensor) -> Tensor | None:
@@ -176,10 +192,11 @@ def main() -> None:
     options = arguments(__doc__)
     config = load_config(options.config, EmotionConfig, options.set)
     torch.manual_seed(config.loop.seed)
-    corpus = MotionCorpus(load_clips(config.features), config.window)
+    corpus = open_corpus(config.features, config.filmed, config.filmed_share, config.window)
     codec = MotionCodec.from_pretrained(config.codec)
     unet = MotionUNet.from_pretrained(config.motion)
     unet.requires_grad_(False)
+    setup_unet(unet, config.loop)
     if config.init is not None:
         encoder = EmotionToLatents.from_pretrained(config.init / "emotion_encoder")
         adapters = MoEEAdapters.from_pretrained(config.init / "adapters")
@@ -203,10 +220,13 @@ def main() -> None:
     if config.discriminator_weight > 0:
         discriminator = modules["discriminator"] = LatentEmotionDiscriminator(codec.latent_channels)
     stage = EmotionStage(config, corpus, codec, unet, adapters, encoder, discriminator)
-    loop = TrainingLoop(config.loop, modules, stage, export)
-    loop.prepare()
-    loop.run(options.max_minutes)
+    preview = make_preview(config.loop.preview, lambda: preview_pipeline(codec, unet, adapters, encoder))
+    loop = TrainingLoop(config.loop, modules, stage, export, preview)
+    device = loop.prepare()
+    codec.to(device)
+    unet.to(device)
+    loop.run(options.max_minutes, options.push_to_hub)
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -21,8 +22,9 @@ from torch.nn import functional
 from mooe.config import load_config
 from mooe.motion.codec import MotionCodec
 from mooe.motion.unet import MOUTH_POINTS, MotionUNet
-from training.common import LoopConfig, TrainingLoop, arguments
-from training.corpus.motion import MotionCorpus, load_clips
+from training.common import LoopConfig, TrainingLoop, arguments, run_command, setup_unet, take_streams
+from training.corpus.filmed import Corpus, open_corpus
+from training.extras import make_preview, preview_pipeline
 from training.motion_batch import Batch, draw_batch, noise_latents
 
 logger = logging.getLogger(__name__)
@@ -35,6 +37,8 @@ class UNetConfig:
     """Sizes of the video UNet; see :class:`mooe.motion.unet.MotionUNet`."""
 
     audio_dim: int = 390
+    latent_channels: int = 108
+    latent_size: int = 8
     block_out_channels: tuple[int, ...] = (64, 96)
     layers_per_block: int = 1
 
@@ -48,6 +52,10 @@ class MotionConfig:
     """Folder that ``training/corpus/features.py`` wrote."""
     codec: Path
     """Folder of the fitted codec."""
+    filmed: Path | None = None
+    """Folder that ``training/prepare.py`` wrote; none trains on the acted corpus alone."""
+    filmed_share: float = 0.5
+    """Share of the takes that are filmed; at 1 ``features`` is read for the sound's statistics alone."""
     batch_size: int = 4
     """Takes a step and process."""
     window: int = 40
@@ -67,45 +75,53 @@ class MotionConfig:
     unet: UNetConfig = field(default_factory=UNetConfig)
 
 
-def mouth_loss(estimate: Tensor, speech: Tensor) -> Tensor:
-    """Squared error of the audio encoder's mouth against plain speech's, and of its velocity."""
-    target = speech[:, :, list(MOUTH_POINTS)].flatten(2) * MOUTH_SCALE
-    error = estimate.float() - target
+def mouth_loss(estimate: Tensor, batch: Batch) -> Tensor:
+    """Squared error of the audio encoder's mouth against plain speech's, and of its velocity, where that is known."""
+    target = batch.speech[:, :, list(MOUTH_POINTS)].flatten(2) * MOUTH_SCALE
+    error = (estimate.float() - target) * batch.speech_known[:, None, None]
     return error.square().mean() + error.diff(dim=1).square().mean()
 
 
-def latent_loss(predicted: Tensor, batch: Batch) -> Tensor:
-    """Squared error of the clean latents and half that of their velocity, where they were not given."""
-    missing = 1 - batch.known
-    error = (predicted.float() - batch.latents) * missing
-    velocity = error.diff(dim=1)
-    share = missing.mean().clamp(min=1e-3)
-    return (error.square().mean() + 0.5 * velocity.square().mean()) / share
+def latent_loss(predicted: Tensor, batch: Batch, weight: Tensor | None = None) -> Tensor:
+    """Squared error of the clean latents and half that of their velocity, a mean over takes.
+
+    Args:
+        predicted: clean latents ``[B, F, C, h, w]``.
+        batch: the batch.
+        weight: of each place, ``[B, F, 1, h, w]``; None counts what was not given.
+    """
+    counted = 1 - batch.known if weight is None else weight
+    error = (predicted.float() - batch.latents) * counted
+    # each take by its own share of what counts, so that a batch's loss is the mean of its takes'
+    share = counted.mean((1, 2, 3, 4)).clamp(min=1e-3)
+    squares = error.square().mean((1, 2, 3, 4)) + 0.5 * error.diff(dim=1).square().mean((1, 2, 3, 4))
+    return (squares / share).mean()
 
 
 class MotionStage:
     """The loss of stage 1."""
 
-    def __init__(self, config: MotionConfig, corpus: MotionCorpus, codec: MotionCodec, unet: MotionUNet) -> None:
+    def __init__(self, config: MotionConfig, corpus: Corpus, codec: MotionCodec, unet: MotionUNet) -> None:
         self.config, self.corpus, self.codec, self.unet = config, corpus, codec, unet
 
     def __call__(self, step: int) -> tuple[Tensor, dict[str, float]]:
-        rng = np.random.default_rng([self.config.loop.seed, step])
         warming = step < self.config.audio_warmup_steps
         size = self.config.warmup_batch if warming else self.config.batch_size
-        takes = [self.corpus.sample(rng, neutral=self.config.neutral_share) for _ in range(size)]
-        batch = draw_batch(takes, self.codec, rng)
-        present = torch.from_numpy(rng.random(size) >= self.config.drop_audio)
+        streams = take_streams(self.config.loop.seed, step, size)
+        takes = [self.corpus.sample(stream, neutral=self.config.neutral_share) for stream in streams]
+        batch = draw_batch(takes, self.codec, streams)
+        kept = torch.tensor([stream.random() >= self.config.drop_audio for stream in streams])
+        present = batch.audible & kept.to(batch.audible.device)
         conditioning = self.unet.condition(batch.features, batch.controls, present)
-        mouth = mouth_loss(conditioning.mouth, batch.speech)
+        mouth = mouth_loss(conditioning.mouth, batch)
         emotional = batch.emotion.amax((1, 2)) > 0
-        neutral = (~emotional).float()[:, None, None, None, None]
+        neutral = (~emotional & batch.audible).float()[:, None, None, None, None]
         # the prior stands for neutral speech; emotion is the UNet's and the experts' part
         likely = ((conditioning.prior.float() - batch.latents).square() * neutral).mean()
         if warming:
             return mouth + likely, {"mouth": float(mouth.detach()), "prior": float(likely.detach())}
         most = torch.where(emotional, self.config.emotional_noise, 1.0)
-        noised, timestep = noise_latents(batch, rng, most=most)
+        noised, timestep = noise_latents(batch, streams, most=most)
         predicted = self.unet(noised, timestep, conditioning, batch.known)
         diffusion = latent_loss(predicted, batch)
         figures = {
@@ -128,27 +144,31 @@ def main() -> None:
     options = arguments(__doc__)
     config = load_config(options.config, MotionConfig, options.set)
     torch.manual_seed(config.loop.seed)
-    clips = load_clips(config.features)
-    corpus = MotionCorpus(clips, config.window)
+    corpus = open_corpus(config.features, config.filmed, config.filmed_share, config.window)
     codec = MotionCodec.from_pretrained(config.codec)
     unet = (
         MotionUNet.from_pretrained(config.init)
         if config.init
         else MotionUNet(
+            latent_channels=config.unet.latent_channels,
+            latent_size=config.unet.latent_size,
             audio_dim=config.unet.audio_dim,
             block_out_channels=config.unet.block_out_channels,
             layers_per_block=config.unet.layers_per_block,
         )
     )
     if config.init is None:
-        sound = np.concatenate([c.features[0] for c in clips[:400]]).astype(np.float32)
+        sound = np.concatenate(list(islice(corpus.sounds(), 400))).astype(np.float32)
         # rare phones would be blown up without a floor
         unet.audio_encoder.feature_mean.copy_(torch.from_numpy(sound.mean(0)))
         unet.audio_encoder.feature_std.copy_(torch.from_numpy(np.maximum(sound.std(0), 0.05)))
-    loop = TrainingLoop(config.loop, {"unet": unet}, MotionStage(config, corpus, codec, unet), unet.save_pretrained)
-    loop.prepare()
-    loop.run(options.max_minutes)
+    setup_unet(unet, config.loop)
+    stage = MotionStage(config, corpus, codec, unet)
+    preview = make_preview(config.loop.preview, lambda: preview_pipeline(codec, unet))
+    loop = TrainingLoop(config.loop, {"unet": unet}, stage, unet.save_pretrained, preview)
+    codec.to(loop.prepare())
+    loop.run(options.max_minutes, options.push_to_hub)
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -20,8 +20,9 @@ from mooe.audio.prosody import PROSODY_DIM
 from mooe.config import load_config
 from mooe.motion.pose import FRAMES_PER_KNOT, HeadPosePredictor, knot_features, scale_pose
 from mooe.motion.unet import AUDIO_CONTEXT
-from training.common import LoopConfig, TrainingLoop, arguments
-from training.corpus.motion import MotionCorpus, Take, load_clips
+from training.common import LoopConfig, TrainingLoop, arguments, run_command, setup_unet, take_streams
+from training.corpus.filmed import Corpus, open_corpus
+from training.corpus.motion import Take
 
 
 @dataclass
@@ -31,6 +32,10 @@ class PoseConfig:
     loop: LoopConfig
     features: Path
     """Folder that ``training/corpus/features.py`` wrote."""
+    filmed: Path | None = None
+    """Folder that ``training/prepare.py`` wrote; none trains on the acted corpus alone."""
+    filmed_share: float = 0.5
+    """Share of the takes that are filmed."""
     batch_size: int = 16
     """Takes a step and process."""
     window: int = 200
@@ -51,18 +56,24 @@ def knots(take: Take) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 class PoseStage:
     """The loss of the stage."""
 
-    def __init__(self, config: PoseConfig, corpus: MotionCorpus, predictor: HeadPosePredictor) -> None:
+    def __init__(self, config: PoseConfig, corpus: Corpus, predictor: HeadPosePredictor) -> None:
         self.config, self.corpus, self.predictor = config, corpus, predictor
 
     def __call__(self, step: int) -> tuple[Tensor, dict[str, float]]:
-        rng = np.random.default_rng([self.config.loop.seed, step])
-        takes = [knots(self.corpus.sample(rng)) for _ in range(self.config.batch_size)]
-        sound, emotion, pose = (torch.from_numpy(np.stack(x)).float() for x in zip(*takes, strict=True))
-        heard = pose + self.config.history_noise * torch.from_numpy(rng.standard_normal(pose.shape)).float()
+        streams = take_streams(self.config.loop.seed, step, self.config.batch_size)
+        drawn = [self.corpus.sample(stream) for stream in streams]
+        device = self.predictor.device
+        sound, emotion, pose = (
+            torch.from_numpy(np.stack(x)).float().to(device) for x in zip(*map(knots, drawn), strict=True)
+        )
+        noise = np.stack([stream.standard_normal(pose.shape[1:], dtype=np.float32) for stream in streams])
+        heard = pose + self.config.history_noise * torch.from_numpy(noise).to(device)
+        # a head that moves to a sound nobody has is nothing to learn from
+        audible = torch.tensor([take.audible for take in drawn], device=device)[:, None, None]
         before, previous, target = heard[:, :-2], heard[:, 1:-1], pose[:, 2:]
         mean, spread, _ = self.predictor(self.predictor.inputs(sound[:, 2:], emotion[:, 2:], previous, before))
         error = (target - previous - mean.float()) / spread.float().exp()
-        loss = (0.5 * error.square() + spread.float()).mean()
+        loss = ((0.5 * error.square() + spread.float()) * audible).mean()
         return loss, {"deviation": float(spread.detach().float().exp().mean())}
 
 
@@ -72,16 +83,17 @@ def main() -> None:
     options = arguments(__doc__)
     config = load_config(options.config, PoseConfig, options.set)
     torch.manual_seed(config.loop.seed)
-    clips = load_clips(config.features)
+    corpus = open_corpus(config.features, config.filmed, config.filmed_share, config.window)
     predictor = HeadPosePredictor(PROSODY_DIM, hidden_dim=config.hidden_dim)
-    sound = np.concatenate([knot_features(c.features[0][:, -PROSODY_DIM:].astype(np.float32)) for c in clips])
+    sound = np.concatenate([knot_features(f[:, -PROSODY_DIM:].astype(np.float32)) for f in corpus.sounds()])
     predictor.prosody_mean.copy_(torch.from_numpy(sound.mean(0)))
     predictor.prosody_std.copy_(torch.from_numpy(sound.std(0) + 1e-3))
-    stage = PoseStage(config, MotionCorpus(clips, config.window), predictor)
+    setup_unet(None, config.loop)
+    stage = PoseStage(config, corpus, predictor)
     loop = TrainingLoop(config.loop, {"predictor": predictor}, stage, predictor.save_pretrained)
     loop.prepare()
-    loop.run(options.max_minutes)
+    loop.run(options.max_minutes, options.push_to_hub)
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.loaders.peft import PeftAdapterMixin
 from diffusers.models.modeling_utils import ModelMixin
 from diffusers.models.unets.unet_motion_model import UNetMotionModel
 from torch import Tensor, nn
@@ -69,7 +70,7 @@ class Conditioning:
     prior: Tensor
 
 
-class MotionUNet(ModelMixin, ConfigMixin):
+class MotionUNet(ModelMixin, ConfigMixin, PeftAdapterMixin):
     """Denoises a window of motion latents; predicts the clean latents.
 
     Each frame's sound enters three ways: as maps added to the input (constant over each quarter of the latent), as

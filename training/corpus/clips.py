@@ -61,9 +61,13 @@ def save_npz(path: Path, **arrays: np.ndarray) -> None:
     """Write a compressed archive to a temporary file, then rename it: a reader never sees half a clip."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with open(temporary, "wb") as file:
-        np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
-    temporary.replace(path)
+    try:
+        with open(temporary, "wb") as file:
+            np.savez_compressed(file, **arrays)  # type: ignore[arg-type]
+        temporary.replace(path)
+    finally:
+        # what a full disk left
+        temporary.unlink(missing_ok=True)
 
 
 def save_clip(path: Path, clip: SpeechClip) -> None:

@@ -6,6 +6,7 @@ motion), so a clip of speech stands for as many takes as training has steps.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,6 +54,8 @@ class Take:
         speech: displacements of the same speech by a middling speaker without emotion, ``[F, 478, 3]``: what sound
             alone can tell.
         alternative: displacements of the same speech with another emotion or none, ``[F, 478, 3]``, if asked for.
+        audible: whether there is sound to follow.
+        speech_known: whether ``speech`` is to be learnt from; filmed emotional takes do not tell it.
     """
 
     features: Array
@@ -61,6 +64,8 @@ class Take:
     emotion: Array
     speech: Array
     alternative: Array | None = None
+    audible: bool = True
+    speech_known: bool = True
 
 
 def head_motion(loudness: Array, energy: float, pitch: float, rng: np.random.Generator) -> tuple[Array, Array]:
@@ -88,7 +93,8 @@ def head_motion(loudness: Array, energy: float, pitch: float, rng: np.random.Gen
     return rotation.astype(np.float32), translation.astype(np.float32)
 
 
-def _loudness(clip: SpeechClip) -> Array:
+def loudness_track(clip: SpeechClip) -> Array:
+    """How much is being spoken, from the vowels' times, ``[F]`` in [0, 1]."""
     track = np.zeros(clip.num_frames, np.float32)
     for phone in clip.phones:
         if any(c in phone.symbol for c in "aeiouɑæʌɐɛəɪɔʊɜɒyøœ"):
@@ -121,6 +127,10 @@ class MotionCorpus:
 
     def __init__(self, clips: list[SpeechClip], window: int) -> None:
         self.clips, self.window = clips, window
+
+    def sounds(self) -> Iterator[Array]:
+        """The speech features of each clip, ``[F, D]``, for their statistics."""
+        return (clip.features[0] for clip in self.clips)
 
     def sample(
         self,
@@ -160,7 +170,7 @@ class MotionCorpus:
         """Act ``window`` frames of ``clip`` from frame ``first`` on with the emotion ``weights`` ``[6]``."""
         span = slice(first, first + self.window)
         features = clip.features[int(rng.integers(len(clip.features)))]
-        loudness = _loudness(clip)
+        loudness = loudness_track(clip)
         envelope = emotion_envelope(clip.num_frames, rng)
         wished = weights[None] * envelope[:, None]
         emotion = (wished / np.maximum(wished.sum(1, keepdims=True), 1)).astype(np.float32)
@@ -182,12 +192,13 @@ class MotionCorpus:
             swapped = np.zeros_like(emotion)
             if strength == 0 or rng.random() < 0.7:
                 swapped[:, int(rng.integers(len(EMOTIONS)))] = rng.uniform(0.4, 1.0)
-            other = _pad(self._displace(track, swapped @ faces, upper, shut, span), self.window)
-        controls = Controls(*(_pad(x[span], self.window) for x in (emotion.sum(1), blink, gaze, rotation, translation)))
+            other = hold_last(self._displace(track, swapped @ faces, upper, shut, span), self.window)
+        tracks = (emotion.sum(1), blink, gaze, rotation, translation)
+        controls = Controls(*(hold_last(track[span], self.window) for track in tracks))
         return Take(
-            self._sound(features, first),
-            _pad(displacement, self.window), controls, _pad(emotion[span], self.window),
-            _pad(self._plain_speech(clip, span), self.window), other,
+            sound_window(features, first, self.window),
+            hold_last(displacement, self.window), controls, hold_last(emotion[span], self.window),
+            hold_last(self._plain_speech(clip, span), self.window), other,
         )  # fmt: skip
 
     @staticmethod
@@ -195,11 +206,6 @@ class MotionCorpus:
         track, closure, rest = mouth_track(list(clip.phones), clip.num_frames, MouthStyle(), FRAME_RATE)
         displacement = arkit_to_displacement(track[span])
         return keep_apart(shut_lips(displacement, np.maximum(closure, rest)[span]))
-
-    def _sound(self, features: Array, first: int) -> Array:
-        """The window's features with context; before the beginning and after the end the edge is held."""
-        frames = np.arange(first - AUDIO_CONTEXT, first + self.window + AUDIO_CONTEXT)
-        return features[np.clip(frames, 0, len(features) - 1)].astype(np.float32)
 
     @staticmethod
     def _upper_face(blink: Array, gaze: Array, rotation: Array, loudness: Array, rng: np.random.Generator) -> Array:
@@ -231,7 +237,13 @@ class MotionCorpus:
         return keep_apart(shut_lips(displacement, closure[span]))
 
 
-def _pad(values: Array, length: int) -> Array:
+def sound_window(features: Array, first: int, window: int) -> Array:
+    """A window's features with context ``[window + 32, D]``; before the beginning and after the end the edge is held."""
+    frames = np.arange(first - AUDIO_CONTEXT, first + window + AUDIO_CONTEXT)
+    return features[np.clip(frames, 0, len(features) - 1)].astype(np.float32)
+
+
+def hold_last(values: Array, length: int) -> Array:
     """Hold the last frame until ``length``."""
     missing = length - len(values)
     return values if missing <= 0 else np.concatenate([values, np.repeat(values[-1:], missing, 0)])

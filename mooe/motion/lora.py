@@ -1,0 +1,151 @@
+"""LoRA adapters of speakers: how one person speaks, as small matrices beside the video UNet's own weights.
+
+Low-rank adaptation (Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", ICLR 2022): W' = W + s B A. peft
+holds the matrices, diffusers' mixins load, weigh, fuse and save them; at s = 0 the model is exactly the base model.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from diffusers.loaders.lora_base import LORA_WEIGHT_NAME_SAFE, LoraBaseMixin
+from diffusers.loaders.peft import PeftAdapterMixin
+from safetensors import SafetensorError, safe_open
+from torch import nn
+
+from mooe.errors import ConfigError, WeightsError
+
+# Linear layers and convolutions that change with a speaker, by the ends of their names
+SPEAKER_TARGETS: tuple[str, ...] = (
+    "to_q", "to_k", "to_v", "to_out.0", "ff.net.2", "conv1", "conv2", "conv_in", "conv_out",
+    "time_emb_proj", "prior",
+)  # fmt: skip
+
+
+class SpeakerLoraMixin(LoraBaseMixin):
+    """LoRA for a pipeline whose ``unet`` is a :class:`diffusers.loaders.peft.PeftAdapterMixin`."""
+
+    _lora_loadable_modules = ("unet",)
+    unet: Any
+
+    def load_lora_weights(
+        self, path: str | PathLike[str], adapter_name: str | None = None, **kwargs: Any
+    ) -> None:
+        """Load a speaker's adapter and make it the active one, at weight 1.
+
+        Args:
+            path: a file or folder that :meth:`save_lora_weights` or ``training/train_lora.py`` wrote, or a hub name.
+            adapter_name: what to call it in :meth:`set_adapters`; ``default_0`` and so on if None.
+            kwargs: passed to diffusers (``revision``, ``token``, ``cache_dir`` ...).
+
+        Raises:
+            WeightsError: the file is missing, damaged, or made for another UNet.
+        """
+        if adapter_name is not None and adapter_name in getattr(self.unet, "peft_config", {}):
+            raise WeightsError(f"A LoRA adapter named '{adapter_name}' is loaded already: choose another name.")
+        folder = Path(path)
+        if folder.is_file():
+            kwargs["weight_name"] = folder.name
+            folder = folder.parent
+        if folder.is_dir():
+            file = folder / kwargs.setdefault("weight_name", LORA_WEIGHT_NAME_SAFE)
+            _check_fits(file, self.unet)
+        try:
+            self.unet.load_lora_adapter(
+                str(folder) if folder.is_dir() else str(path), prefix="unet", adapter_name=adapter_name, **kwargs
+            )
+        except (OSError, ValueError, RuntimeError, SafetensorError) as error:
+            reason = str(error).strip().splitlines()[0]
+            raise WeightsError(
+                f"The LoRA '{path}' cannot be loaded ({reason}): give a file that train_lora.py wrote."
+            ) from error
+        # a new adapter joins the ones before it only when set_adapters says so
+        self.unet.eval()
+
+    def save_lora_weights(self, folder: str | PathLike[str], adapter_name: str = "default") -> None:
+        """Write an adapter as ``pytorch_lora_weights.safetensors`` in ``folder`` (raises WeightsError if not loaded)."""
+        if adapter_name not in getattr(self.unet, "peft_config", {}):
+            raise WeightsError(f"There is no LoRA adapter '{adapter_name}' to save: load or train it first.")
+        save_unet_lora(self.unet, folder, adapter_name)
+
+    def fuse_lora(
+        self,
+        components: Sequence[str] = ("unet",),
+        lora_scale: float = 1.0,
+        safe_fusing: bool = False,
+        adapter_names: list[str] | None = None,
+        **kwargs: Any,
+    ) -> None:
+        """Add the active adapters into the UNet's own weights, which costs no time when sampling."""
+        super().fuse_lora(list(components), lora_scale, safe_fusing, adapter_names, **kwargs)
+
+    def unfuse_lora(self, components: Sequence[str] = ("unet",), **kwargs: Any) -> None:
+        """Take fused adapters out again; the weights come back up to rounding."""
+        super().unfuse_lora(list(components), **kwargs)
+
+
+def save_unet_lora(unet: Any, folder: str | PathLike[str], adapter_name: str = "default") -> None:
+    """Write one adapter of a UNet in the layout that :meth:`SpeakerLoraMixin.load_lora_weights` reads."""
+    from peft.utils import get_peft_model_state_dict
+
+    metadata = {f"unet.{key}": value for key, value in unet.peft_config[adapter_name].to_dict().items()}
+    layers = get_peft_model_state_dict(unet, adapter_name=adapter_name)
+    temporary = Path(folder) / "unfinished"
+    LoraBaseMixin.write_lora_layers(
+        LoraBaseMixin.pack_weights({k: v.contiguous() for k, v in layers.items()}, "unet"), str(temporary), True,
+        LORA_WEIGHT_NAME_SAFE, None, True, metadata,
+    )  # fmt: skip
+    (temporary / LORA_WEIGHT_NAME_SAFE).replace(Path(folder) / LORA_WEIGHT_NAME_SAFE)
+    temporary.rmdir()
+
+
+def add_speaker_lora(
+    unet: PeftAdapterMixin, rank: int = 8, alpha: float = 8.0, targets: Sequence[str] = SPEAKER_TARGETS
+) -> None:
+    """Add a new adapter named ``default`` to a UNet; it starts at zero, so the UNet gives what it gave before.
+
+    All other weights are frozen.
+
+    Args:
+        unet: a :class:`mooe.motion.unet.MotionUNet`, or any model with diffusers' adapter mixin.
+        rank: r, the inner width of the matrices.
+        alpha: numerator of the scale s = alpha / rank.
+        targets: ends of the names of the layers to adapt.
+
+    Raises:
+        ConfigError: no layer has such a name, or the rank is not positive.
+    """
+    from peft import LoraConfig
+
+    if rank < 1:
+        raise ConfigError(f"A LoRA of rank {rank} cannot be made: choose 1 or more, such as 8.")
+    pattern = rf"(.*\.)?({'|'.join(re.escape(t) for t in targets)})"
+    model: Any = unet
+    if not any(re.fullmatch(pattern, name) for name, _ in model.named_modules()):
+        raise ConfigError(f"No layer of the UNet is named {', '.join(targets)}: correct 'targets'.")
+    model.requires_grad_(False)
+    model.add_adapter(LoraConfig(r=rank, lora_alpha=alpha, target_modules=pattern, init_lora_weights=True))
+
+
+def _check_fits(file: Path, unet: nn.Module) -> None:
+    """Raise WeightsError unless every matrix in the file belongs to a layer of this UNet, with its widths."""
+    if not file.is_file():
+        raise WeightsError(f"There is no LoRA in '{file.parent}': give a file or folder that train_lora.py wrote.")
+    modules = {name.replace(".base_layer", ""): module for name, module in unet.named_modules()}
+    try:
+        with safe_open(str(file), "pt") as tensors:
+            shapes = {key: tensors.get_slice(key).get_shape() for key in tensors.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise WeightsError(f"The LoRA '{file}' is damaged ({error}): train or copy it again.") from error
+    for key, shape in shapes.items():
+        path, _, matrix = key.removeprefix("unet.").removesuffix(".weight").rpartition(".")
+        weight = getattr(modules.get(path), "weight", None)
+        side = {"lora_A": 1, "lora_B": 0}.get(matrix)
+        if not key.startswith("unet.") or weight is None or side is None or shape[side] != weight.shape[side]:
+            raise WeightsError(
+                f"The LoRA '{file}' was made for another UNet ('{key}' does not fit): give one trained with this model."
+            )

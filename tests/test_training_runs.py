@@ -1,0 +1,121 @@
+"""The training commands as a user runs them: several processes, killed and resumed, wrong settings."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mooe.motion.codec import MotionCodec
+from training.corpus.clips import save_npz
+from training.corpus.motion import MotionCorpus, load_clips
+
+ROOT = Path(__file__).resolve().parent.parent
+FRAMES = 60
+
+
+@pytest.fixture(scope="module")
+def corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny corpus of speech features, with its codec."""
+    folder = tmp_path_factory.mktemp("corpus")
+    symbols = ["sil", *"mɑbisupoʃ", "sil"]
+    ends = np.cumsum([0.4, *[0.16] * 9, FRAMES / 25 - 0.4 - 9 * 0.16]).astype(np.float32)
+    for number in range(2):
+        sound = np.random.default_rng(number).random((FRAMES, 20), np.float32)
+        save_npz(
+            folder / "features" / "000" / f"{number:05d}.npz",
+            features=sound, augmented=np.zeros((0, FRAMES, 20), np.float32), phones=np.array(symbols),
+            starts=np.concatenate([[0], ends[:-1]]), ends=ends,
+        )  # fmt: skip
+    codec = MotionCodec(map_size=16, patch_size=4)
+    whole = MotionCorpus(load_clips(folder / "features"), FRAMES)
+    rng = np.random.default_rng(0)
+    codec.fit(torch.from_numpy(np.concatenate([whole.sample(rng).displacement for _ in range(8)])))
+    codec.save_pretrained(folder / "codec")
+    return folder
+
+
+def command(corpus: Path, output: Path, processes: int, batch_size: int, *extra: str) -> list[str]:
+    if processes == 1:
+        settings = str(ROOT / "configs" / "accelerate" / "cpu.yaml")
+        launcher = ["accelerate.commands.launch", "--config_file", settings]
+    else:
+        # accelerate itself starts several processes on CPUs only through MPI
+        launcher = ["torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
+    return [
+        sys.executable, "-m", *launcher,
+        str(ROOT / "training" / "train_motion.py"), "--config", str(ROOT / "configs" / "motion.yaml"), *extra,
+        "--set", f"features={corpus / 'features'}", f"codec={corpus / 'codec'}", "window=12",
+        f"batch_size={batch_size}", f"warmup_batch={batch_size}", "audio_warmup_steps=1", "unet.audio_dim=20",
+        "unet.latent_channels=48", "unet.latent_size=4", "unet.block_out_channels=[16, 16]",
+        f"loop.output={output}", "loop.steps=4", "loop.decay_share=0.0", "loop.warmup_steps=1", "loop.log_every=1",
+        "loop.report_to=none", "loop.keep_checkpoints=1",
+    ]  # fmt: skip
+
+
+def environment() -> dict[str, str]:
+    return os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "true"}
+
+
+def run(words: list[str], *settings: str) -> None:
+    done = subprocess.run([*words, *settings], env=environment(), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def weights(output: Path) -> dict[str, torch.Tensor]:
+    state = torch.load(output / "checkpoint-4" / "state.pt", weights_only=True)
+    result: dict[str, torch.Tensor] = state["modules"]["unet"]
+    return result
+
+
+@pytest.fixture(scope="module")
+def one_process(corpus: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, torch.Tensor]:
+    output = tmp_path_factory.mktemp("one")
+    run(command(corpus, output, 1, 4))
+    return weights(output)
+
+
+@pytest.mark.slow
+def test_two_processes_equal_one_with_twice_the_batch(
+    corpus: Path, tmp_path: Path, one_process: dict[str, torch.Tensor]
+) -> None:
+    run(command(corpus, tmp_path, 2, 2))
+    both = weights(tmp_path)
+    assert set(both) == set(one_process)
+    for name, value in both.items():
+        assert torch.allclose(value, one_process[name], atol=2e-5), name
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_as_if_unbroken(
+    corpus: Path, tmp_path: Path, one_process: dict[str, torch.Tensor]
+) -> None:
+    words = command(corpus, tmp_path, 1, 4)
+    saving = [*words, "loop.checkpoint_minutes=0"]
+    # killed at whatever it does after its second step
+    process = subprocess.Popen(
+        saving, env=environment(), start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    while not (tmp_path / "checkpoint-2").exists() and process.poll() is None:
+        time.sleep(0.005)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    run(saving)
+    for name, value in weights(tmp_path).items():
+        assert torch.allclose(value, one_process[name], atol=1e-6), name
+
+
+def test_unknown_settings_are_named(corpus: Path, tmp_path: Path) -> None:
+    words = command(corpus, tmp_path, 1, 2)
+    done = subprocess.run(
+        [*words, "loop.step=3"], env=environment(), capture_output=True, text=True, check=False
+    )
+    assert done.returncode != 0
+    assert "'step'" in done.stderr and "did you mean 'steps'" in done.stderr
