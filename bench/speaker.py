@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from mooe.audio.reader import FeatureReader
 from mooe.emotion import parse_emotion
 from mooe.emotion.timeline import EmotionTimeline
 from mooe.face.regions import LEFT_LID_PAIRS, RIGHT_LID_PAIRS
@@ -26,7 +27,8 @@ from mooe.media import write_json
 from mooe.motion.behavior import BlinkSchedule
 from mooe.motion.driving import MotionDriver
 from mooe.motion.lips import lip_gap
-from mooe.motion.sampling import Guidance, WindowSampler, iterate_windows
+from mooe.motion.sampling import Guidance, WindowSampler
+from mooe.motion.streaming import MotionStream
 from mooe.pipeline import MoEEPipeline
 from training.corpus.filmed import CLIPS_FOLDER
 from training.corpus.motion import SpeechClip, load_clips, loudness_track
@@ -64,12 +66,14 @@ def generate(pipeline: MoEEPipeline, clip: SpeechClip, emotion: str, seed: int =
     """Sampled displacements ``[F, 478, 3]`` of a clip of speech, and the blink control ``[F]`` that drove them."""
     generator = torch.Generator().manual_seed(seed)
     driver = MotionDriver(
-        pipeline.unet, pipeline.emotion_encoder, pipeline.pose_predictor, clip.features[0].astype(np.float32),
+        pipeline.unet, pipeline.emotion_encoder, pipeline.pose_predictor, FeatureReader(iter([clip.features[0].astype(np.float32)])),
         EmotionTimeline.constant(parse_emotion(emotion)), generator, head_motion=1.0, blink_rate=BLINK_RATE,
     )  # fmt: skip
     sampler = WindowSampler(pipeline.unet, pipeline.adapters, pipeline.scheduler, generator, 6, Guidance())
     with torch.no_grad():
-        latents = [part for _, part, _ in iterate_windows(clip.num_frames, driver.window, sampler)]
+        motion, latents = MotionStream(driver, sampler), []
+        while motion.listen():
+            latents.append(motion.window()[1])
         displacement = pipeline.codec.decode(torch.cat(latents, 1))[0].numpy()
     seeds = torch.randint(0, 2**31 - 1, (3,), generator=torch.Generator().manual_seed(seed)).tolist()
     return displacement, BlinkSchedule(np.random.default_rng(seeds[1]), BLINK_RATE).take(clip.num_frames)

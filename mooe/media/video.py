@@ -9,7 +9,7 @@ from fractions import Fraction
 from os import PathLike
 from pathlib import Path
 from types import TracebackType
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import av
 import numpy as np
@@ -76,7 +76,7 @@ class VideoWriter:
         self._samples_written = 0
         self._cleanup = contextlib.ExitStack()
 
-    def __enter__(self) -> VideoWriter:
+    def __enter__(self) -> Self:
         with contextlib.ExitStack() as stack:
             temporary = stack.enter_context(replacing(self.path))
             with as_output_error(self.path):

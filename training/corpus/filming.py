@@ -10,7 +10,7 @@ from scipy.ndimage import gaussian_filter1d
 from scipy.optimize import nnls
 
 from mooe.audio import FRAME_RATE
-from mooe.decoder.neutral import neutral_points
+from mooe.decoder.neutral import mouth_expression, neutral_points
 from mooe.emotion.action_units import ACTION_UNITS, EMOTION_ACTION_UNITS
 from mooe.emotion.taxonomy import EMOTIONS
 from mooe.errors import NoFaceError
@@ -172,7 +172,7 @@ def resting_face(track: FaceTrack, good: NDArray[np.bool_]) -> Array:
     for index in frames[np.argsort(unrest[frames])[:count]]:
         points = track.landmarks[index]
         shapes = dict(zip(ARKIT_NAMES, track.blendshapes[index].tolist(), strict=True))
-        faces.append(neutral_points(HeadAlignment.from_landmarks(points).to_head(points), shapes))
+        faces.append(neutral_points(HeadAlignment.from_landmarks(points).to_head(points), mouth_expression(shapes)))
     rest: Array = np.median(faces, axis=0).astype(np.float32)
     return rest
 
