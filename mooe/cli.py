@@ -16,6 +16,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mooe.commands.demo import demo
+from mooe.commands.inspect import inspect
 from mooe.errors import ConfigError, MooeError, OutputError
 
 if TYPE_CHECKING:
@@ -36,6 +38,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+
+
+app.command()(inspect)
+app.command()(demo)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""Verbs of the console script `mooe`, a module each."""
