@@ -28,9 +28,7 @@ _MAX_KEYFRAMES = 50
 
 def status(text: str, share: float | None = None) -> str:
     """The line that says what goes on, with a bar."""
-    bar = "<progress max='100' value='{}' aria-label='Progress of the film'></progress>".format(
-        round(100 * (share or 0.0))
-    )
+    bar = f"<progress max='100' value='{round(100 * (share or 0.0))}' aria-label='Progress of the film'></progress>"
     done = f" · {100 * share:.0f} %" if share else ""
     return f"<div class='mooe-status'><div class='stage' role='status'>{escape(text)}{done}</div>{bar}</div>"
 

@@ -102,6 +102,6 @@ def speaking(function: Callable[Parameters, Result]) -> Callable[Parameters, Res
 
 def _check_bytes(path: str, what: str) -> None:
     file = Path(path)
-    if file.is_file() and file.stat().st_size > MAX_UPLOAD_MB * 1_000_000:
+    if file.is_file() and file.stat().st_size > MAX_UPLOAD_MB * 2**20:
         error = PortraitError if what == "photograph" else AudioError
         raise error(f"The {what} has more than {MAX_UPLOAD_MB} MB: make it smaller first.")

@@ -1,28 +1,20 @@
-"""The page itself: what stands where, and what calls what."""
+"""The page: what stands where."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import gradio as gr
 
-from mooe.demo import examples
-from mooe.demo.desk import NO_TIMELINE, READY, Desk, finished, keyframes_of, status, whole, words_of
-from mooe.demo.limits import (
-    KEPT_SECONDS,
-    MAX_SPEECH_SECONDS,
-    MAX_TEXT,
-    MAX_UPLOAD_MB,
-    MAX_WAITING,
-    in_sentences,
-    speaking,
-)
+from mooe.demo import samples
+from mooe.demo.components import Controls, Results, as_uploaded
+from mooe.demo.desk import NO_TIMELINE, READY, Desk
+from mooe.demo.limits import KEPT_SECONDS, MAX_SPEECH_SECONDS, MAX_TEXT, MAX_UPLOAD_MB, MAX_WAITING
 from mooe.demo.mood import wheel_layout
-from mooe.demo.studio import Cancelled, Film, Studio, Wish
+from mooe.demo.studio import Studio
+from mooe.demo.wiring import connect_film, connect_inputs, connect_programs
 from mooe.emotion import EMOTIONS
 
 _STATIC = Path(__file__).parent / "static"
@@ -32,70 +24,6 @@ _CONSENT = (
     "and in the file; uploads and films are deleted after an hour."
 )
 _LANGUAGES = [("the voice's own", "")] + [(c, c) for c in ("en-us", "en-gb", "de", "es", "fr-fr", "it", "pt-br")]
-Values = dict[Any, Any]
-
-
-@dataclass
-class Controls:
-    """The components that say what to make, and what shows the emotion.
-
-    `arguments` and `described` go to the pipeline by name, `more` into the :class:`Wish`; what this mooe cannot do
-    is missing from them.
-    """
-
-    portrait: gr.Image
-    faces: gr.Image
-    face: gr.Radio
-    voice: gr.Audio
-    wheel: gr.HTML
-    sliders: list[gr.Slider]
-    intensity: gr.Slider
-    timeline: gr.HTML
-    seed: gr.Number
-    preview: gr.Image
-    name: gr.Markdown
-    arguments: dict[str, gr.components.Component]
-    described: dict[str, gr.components.Component]
-    more: dict[str, gr.components.Component]
-
-    def everything(self) -> set[Any]:
-        """All that a film depends on."""
-        fixed = {self.portrait, self.face, self.voice, self.intensity, self.timeline, self.seed, *self.sliders}
-        return fixed.union(self.arguments.values(), self.described.values(), self.more.values())
-
-    def wish(self, values: Values) -> Wish:
-        """What the visitor asks for (raises MooeError)."""
-        arguments = {name: values[component] for name, component in (self.arguments | self.described).items()}
-        for name in ("action_units", "arkit"):
-            if name in arguments:
-                arguments[name] = words_of(arguments[name])
-        more = {name: values[component] for name, component in self.more.items()}
-        return Wish(
-            portrait=values[self.portrait],
-            face=values[self.face] or 0,
-            voice=values[self.voice],
-            weights=tuple(values[slider] for slider in self.sliders),
-            intensity=values[self.intensity],
-            keyframes=keyframes_of(values[self.timeline]),
-            seed=whole(values[self.seed]),
-            controls={name: value for name, value in arguments.items() if value not in ("", None, [], False)},
-            **more,
-        )
-
-
-@dataclass
-class Results:
-    """The components that show what was made."""
-
-    make: gr.Button
-    cancel: gr.Button
-    status: gr.HTML
-    before: gr.Image
-    film: gr.Video
-    gates: gr.HTML
-    download: gr.DownloadButton
-    report: gr.JSON
-    report_file: gr.DownloadButton
 
 
 def build(studio: Studio, folder: Path) -> gr.Blocks:
@@ -110,9 +38,9 @@ def build(studio: Studio, folder: Path) -> gr.Blocks:
                 mood = _mood(studio)
                 results = _results()
         controls = Controls(**given, **mood)
-        _connect_inputs(page, desk, controls)
-        _connect_film(page, desk, controls, results)
-        _connect_programs(desk)
+        connect_inputs(page, desk, controls)
+        connect_film(page, desk, controls, results)
+        connect_programs(desk)
     page.queue(max_size=MAX_WAITING, default_concurrency_limit=1)
     return page
 
@@ -124,7 +52,7 @@ def launch_settings() -> dict[str, Any]:
         "theme": gr.themes.Soft(font=_FONT, font_mono=["ui-monospace", "monospace"]),
         "css": (_STATIC / "page.css").read_text(encoding="utf-8"),
         "head": f"<script>{script}</script>",
-        "max_file_size": MAX_UPLOAD_MB * 1_000_000,
+        "max_file_size": MAX_UPLOAD_MB * 2**20,
         "show_error": False,
         "share": False,
         "quiet": True,
@@ -135,7 +63,7 @@ def launch_settings() -> dict[str, Any]:
 
 def _given(studio: Studio) -> dict[str, Any]:
     """Portrait, voice, timeline and what else is the same for any emotion, by the fields of :class:`Controls`."""
-    portraits = examples.portraits()
+    portraits = samples.portraits()
     with gr.Group():
         with gr.Row():
             portrait = gr.Image(
@@ -148,12 +76,13 @@ def _given(studio: Studio) -> dict[str, Any]:
             )  # fmt: skip
         face = gr.Radio([("1", 0)], value=0, label="Face (1 is the largest; or click it)", elem_id="face")
     gr.Markdown(_CONSENT, elem_id="consent")
-    if portraits:
-        gr.Examples([[path] for path in portraits], portrait, label="Example portraits")
+    shown = gr.Examples([[path] for path in portraits], portrait, label="Example portraits") if portraits else None
     voice = gr.Audio(
-        examples.speech(), type="filepath", sources=["upload", "microphone"], elem_id="voice", buttons=[],
+        samples.speech(), type="filepath", sources=["upload", "microphone"], elem_id="voice", buttons=[],
         label=f"Voice: a recording of up to {MAX_SPEECH_SECONDS:.0f} seconds",
     )  # fmt: skip
+    as_uploaded(portrait)
+    as_uploaded(voice)
     more = _speech_controls(studio)
     timeline = gr.HTML(
         NO_TIMELINE, elem_id="timeline", html_template="${window.mooe ? mooe.timeline.markup(value) : ''}",
@@ -176,8 +105,8 @@ def _given(studio: Studio) -> dict[str, Any]:
     more |= _speaker_controls(studio)
     arguments |= _expert_controls(studio)
     return {
-        "portrait": portrait, "faces": faces, "face": face, "voice": voice, "timeline": timeline, "seed": seed,
-        "arguments": arguments, "more": more,
+        "portrait": portrait, "examples": shown, "faces": faces, "face": face, "voice": voice,
+        "timeline": timeline, "seed": seed, "arguments": arguments, "more": more,
     }  # fmt: skip
 
 
@@ -196,7 +125,7 @@ def _mood(studio: Studio) -> dict[str, Any]:
                 alt_text="A still of the chosen face at the chosen emotion",
             )  # fmt: skip
             name = gr.Markdown("neutral", elem_id="mood")
-    described: dict[str, gr.components.Component] = {}
+    described: dict[str, gr.Textbox | gr.Checkbox] = {}
     if "prompt" in studio.capabilities.controls:
         described["prompt"] = gr.Textbox(
             label="Describe the emotion", placeholder="a shy smile that turns into surprise", max_length=300,
@@ -205,9 +134,9 @@ def _mood(studio: Studio) -> dict[str, Any]:
     if "emotion_from_voice" in studio.capabilities.controls:
         described["emotion_from_voice"] = gr.Checkbox(label="Add the emotion heard in the voice", elem_id="from-voice")
     sliders = []
-    for half in (EMOTIONS[:3], EMOTIONS[3:]):
+    for pair in zip(EMOTIONS[::2], EMOTIONS[1::2], strict=True):
         with gr.Row():
-            for emotion in half:
+            for emotion in pair:
                 label = emotion.capitalize()
                 sliders.append(
                     gr.Slider(0, 1, 0.0, step=0.01, label=label, elem_id=f"emotion-{emotion}", min_width=140)
@@ -238,7 +167,7 @@ def _speaker_controls(studio: Studio) -> dict[str, gr.components.Component]:
         return {}
     with gr.Row():
         speaker = gr.Dropdown(
-            [("none", None), *((name, name) for name in studio.speakers)], value=None, label="Speaker's manner (LoRA)",
+            [("none", ""), *((name, name) for name in studio.speakers)], value="", label="Speaker's manner (LoRA)",
             elem_id="speaker",
         )  # fmt: skip
         weight = gr.Slider(0, 2, 1.0, step=0.05, label="Weight of the manner", elem_id="speaker-weight")
@@ -280,138 +209,3 @@ def _results() -> Results:
     with gr.Accordion("Report", open=False):
         report = gr.JSON(label="Report", elem_id="report", show_label=False)
     return Results(make, cancel, state, before, film, gates, download, report, report_file)
-
-
-def _connect_inputs(page: gr.Blocks, desk: Desk, controls: Controls) -> None:
-    private: dict[str, Any] = {"api_visibility": "private", "concurrency_id": "looking", "show_progress": "hidden"}
-    preview_inputs = [controls.portrait, controls.face, controls.intensity]
-    preview_inputs.append(controls.described.get("prompt") or gr.State(""))
-    still = {
-        "fn": speaking(desk.preview),
-        "inputs": [*preview_inputs, *controls.sliders],
-        "outputs": [controls.preview, controls.name],
-        "trigger_mode": "always_last",
-        **private,
-    }
-    find = {"fn": speaking(desk.find_faces), "inputs": controls.portrait, "outputs": [controls.faces, controls.face]}
-    hear = {"fn": speaking(desk.hear), "inputs": [controls.voice, controls.timeline], "outputs": controls.timeline}
-    for trigger in (page.load, controls.portrait.change):
-        trigger(**find, **private).success(**still)
-    for listen in (page.load, controls.voice.change):
-        listen(**hear, **private)
-    controls.faces.select(speaking(desk.point_at_face), controls.portrait, controls.face, **private)
-    controls.face.change(
-        speaking(desk.mark_face), [controls.portrait, controls.face], controls.faces, **private
-    ).success(**still)
-    moved = [component.change for component in (*controls.sliders, controls.intensity)]
-    if "prompt" in controls.described:
-        moved.append(controls.described["prompt"].change)
-    gr.on(moved, **still)
-    _connect_fields(controls)
-
-
-def _connect_fields(controls: Controls) -> None:
-    """Wheel, sliders and timeline follow each other in the browser, without the server."""
-    sliders, wheel, timeline = controls.sliders, controls.wheel, controls.timeline
-    names = ", ".join(f"w{i}" for i in range(len(sliders)))
-    gr.on(
-        [slider.change for slider in sliders], None, sliders, wheel,
-        js=f"({names}) => (mooe.weights = [{names}])",
-    )  # fmt: skip
-    gr.on(
-        [slider.input for slider in sliders], None, [timeline, *sliders], timeline,
-        js=f"(value, {names}) => mooe.timeline.follow(value, [{names}])",
-    )  # fmt: skip
-    wheel.input(None, wheel, [*sliders, controls.intensity], js="(weights) => [...weights, 1]").then(
-        None, [timeline, wheel], timeline, js="(value, weights) => mooe.timeline.follow(value, weights)"
-    )
-    timeline.select(None, timeline, sliders, js="(value) => mooe.timeline.chosen(value)")
-
-
-def _connect_film(page: gr.Blocks, desk: Desk, controls: Controls, results: Results) -> None:
-    shown = [
-        results.status, results.before, results.film, results.gates, results.download, results.report,
-        results.report_file, controls.timeline, results.make,
-    ]  # fmt: skip
-
-    def make(values: Values, request: gr.Request) -> Iterator[Values]:
-        with in_sentences():
-            wish = controls.wish(values)
-        try:
-            for step in desk.film(wish, request.session_hash):
-                if isinstance(step, Film):
-                    yield _show(step, values, controls, results)
-                else:
-                    line = status(step.stage, step.share)
-                    yield {results.status: line, results.make: gr.Button(interactive=False)}
-        except Cancelled as stopped:
-            yield {results.status: status(str(stopped)), results.make: gr.Button(interactive=True)}
-        except Exception:
-            yield {results.status: status("The film was not made."), results.make: gr.Button(interactive=True)}
-            with in_sentences():
-                raise
-
-    event = results.make.click(
-        make, controls.everything(), shown, concurrency_id="film", show_progress="minimal",
-        show_progress_on=results.status, api_visibility="private", trigger_mode="once",
-    )  # fmt: skip
-
-    def cancel(request: gr.Request) -> tuple[str, gr.Button]:
-        desk.stop(request.session_hash)
-        return status("Stopped: nothing of the film is kept."), gr.Button(interactive=True)
-
-    results.cancel.click(
-        cancel, None, [results.status, results.make], cancels=[event], queue=False, api_visibility="private"
-    )
-
-    def leave(request: gr.Request) -> None:
-        desk.stop(request.session_hash)
-
-    page.unload(leave)
-
-
-def _show(film: Film, values: Values, controls: Controls, results: Results) -> Values:
-    line, plot, timeline = finished(film, values[controls.timeline])
-    return {
-        results.status: line,
-        results.before: film.photograph,
-        results.film: str(film.path),
-        results.gates: plot,
-        results.download: gr.DownloadButton(value=str(film.path), interactive=True),
-        results.report: film.content,
-        results.report_file: gr.DownloadButton(value=str(film.report), interactive=True),
-        controls.timeline: timeline,
-        results.make: gr.Button(interactive=True),
-    }
-
-
-def _connect_programs(desk: Desk) -> None:
-    """Endpoints with names and plain arguments, for `gradio_client` and other programs."""
-    with gr.Group(visible=False):
-        portrait = gr.Image(type="filepath", image_mode=None, label="portrait")
-        voice = gr.Audio(type="filepath", label="voice")
-        emotion = gr.Textbox("happy:0.6, surprised:0.4", label="emotion")
-        intensity, head_motion = gr.Number(1.0, label="intensity"), gr.Number(1.0, label="head_motion")
-        seed, face = gr.Number(0, label="seed"), gr.Number(0, label="face")
-        film, report = gr.Video(label="film"), gr.JSON(label="report")
-        still, faces = gr.Image(label="still"), gr.JSON(label="faces")
-        gr.Button().click(
-            _speaking_film(desk), [portrait, voice, emotion, intensity, head_motion, seed], [film, report],
-            api_name="film", concurrency_id="film",
-        )  # fmt: skip
-        gr.Button().click(
-            speaking(desk.still_by_name), [portrait, face, emotion, intensity], still, api_name="still",
-            concurrency_id="looking",
-        )  # fmt: skip
-        gr.Button().click(speaking(desk.list_faces), portrait, faces, api_name="faces", concurrency_id="looking")
-
-
-def _speaking_film(desk: Desk) -> Any:
-    def film(
-        portrait: str | None, voice: str | None, emotion: str, intensity: float, head_motion: float, seed: float,
-        request: gr.Request,
-    ) -> Iterator[tuple[str, dict[str, Any]]]:  # fmt: skip
-        with in_sentences():
-            yield from desk.film_by_name(portrait, voice, emotion, intensity, head_motion, seed, request)
-
-    return film

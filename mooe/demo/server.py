@@ -8,6 +8,7 @@ import os
 import shutil
 import tempfile
 import warnings
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,22 +46,36 @@ def serve(
     if importlib.util.find_spec("gradio") is None:
         raise DependencyError("The demo needs its extra: pip install 'mooe[demo]'.")
     folder = working_folder()
-    # Read by Gradio when it is imported: uploads and results stay in a folder that goes with the process.
-    os.environ["GRADIO_TEMP_DIR"] = str(folder)
+    # Read by Gradio when it is imported: uploads and results stay in a folder that goes with the process. Films are
+    # made outside of it, as Gradio copies only files from elsewhere into its care.
+    os.environ["GRADIO_TEMP_DIR"] = str(folder / "cache")
+    films = folder / "films"
+    films.mkdir()
     os.environ.setdefault("GRADIO_ANALYTICS_ENABLED", "False")
     warnings.filterwarnings("ignore")
     from mooe.demo.page import build, launch_settings
 
-    studio = _studio(model, speakers)
-    _warm_up(studio)
-    page = build(studio, folder)
-    print(f"mooe demo: http://{host}:{port} (Ctrl-C ends it)", flush=True)
-    try:
-        page.launch(server_name=host, server_port=port, inbrowser=open_browser, **launch_settings())
-    except OSError as error:
-        raise ConfigError(
-            f"The page cannot be served at {host}:{port} ({error.strerror or 'in use'}): choose another --port or --host."
-        ) from error
+    with closing(_studio(model, speakers)) as studio:
+        _warm_up(studio)
+        page = build(studio, films)
+        try:
+            page.launch(
+                server_name=host,
+                server_port=port,
+                inbrowser=open_browser,
+                prevent_thread_lock=True,
+                **launch_settings(),
+            )
+        except OSError as error:
+            reason = error.strerror or "in use"
+            raise ConfigError(
+                f"The page cannot be served at {host}:{port} ({reason}): choose another --port or --host."
+            ) from error
+        print(f"mooe demo: http://{host}:{port} (Ctrl-C ends it)", flush=True)
+        try:
+            page.block_thread()
+        finally:
+            page.close(verbose=False)
 
 
 def working_folder() -> Path:
@@ -97,10 +112,10 @@ def _studio(model: str | None, speakers: Path | None) -> Studio:
 
 def _warm_up(studio: Studio) -> None:
     """Compile what is compiled at its first use, so that the first visitor need not wait for it."""
-    from mooe.demo import examples
+    from mooe.demo import samples
     from mooe.emotion import EmotionMix
 
-    for portrait in examples.portraits()[:1]:
+    for portrait in samples.portraits()[:1]:
         studio.still(portrait, 0, EmotionMix.from_mapping({"happy": 0.5}))
 
 

@@ -58,7 +58,7 @@ class Wish:
         keyframes: (seconds, weights) in any order; with any, they replace `weights`.
         seed: the same seed gives the same film.
         controls: further arguments of ``MoEEPipeline.stream``, such as ``head_motion``.
-        speaker: name of a LoRA, or None.
+        speaker: name of a LoRA, or nothing.
         speaker_weight: its weight.
     """
 
@@ -73,7 +73,7 @@ class Wish:
     keyframes: tuple[tuple[float, tuple[float, ...]], ...] = ()
     seed: int = 0
     controls: dict[str, Any] = field(default_factory=dict)
-    speaker: str | None = None
+    speaker: str = ""
     speaker_weight: float = 1.0
 
     def emotion(self) -> EmotionMix | EmotionTimeline:
@@ -145,6 +145,10 @@ class Studio:
         for name, path in (speakers or {}).items():
             loader.load_lora_weights(path, adapter_name=name)
             loader.set_adapters([name], [0.0])
+
+    def close(self) -> None:
+        """Free the face tracker."""
+        self._tracker.close()
 
     def picture(self, path: str | None) -> Image:
         """A visitor's photograph (raises PortraitError)."""
@@ -274,7 +278,7 @@ class Studio:
 
     @contextmanager
     def _speaking_as(self, wish: Wish) -> Iterator[None]:
-        if wish.speaker is None:
+        if not wish.speaker:
             yield
             return
         if wish.speaker not in self.speakers:

@@ -2,7 +2,7 @@
 // Both are gr.HTML components: markup() gives the content for a value, listen() is run once when they are loaded.
 (() => {
   const mooe = (window.mooe = { layout: LAYOUT, weights: [0, 0, 0, 0, 0, 0] });
-  const SIZE = 360, CENTRE = SIZE / 2, RADIUS = 118;
+  const SIZE = 360, CENTRE = SIZE / 2, RADIUS = 108;
   const corner = (k) => {
     const angle = (k * Math.PI) / 3 - Math.PI / 2;
     return [CENTRE + RADIUS * Math.cos(angle), CENTRE + RADIUS * Math.sin(angle)];
@@ -111,7 +111,7 @@
       return `<div class="mooe-timeline" role="group" aria-label="Timeline of emotions along the voice">
         <div class="wave"><svg viewBox="0 0 ${peaks.length || 1} 100" preserveAspectRatio="none" aria-hidden="true">
         ${bars.join("")}</svg>${keys.join("")}</div>
-        <div class="gates">${gates || "<p>The experts' gates of the film will stand here.</p>"}</div>
+        <div class="gates">${gates || "<p>The experts' gates will stand here.</p>"}</div>
         <div class="axis">${ticks.join("")}</div></div>`;
     },
     // Called with the six sliders: the chosen keyframe follows them.
@@ -173,6 +173,8 @@
         if (held < 0) return;
         const i = held;
         held = -1;
+        // the click that follows a drag is none into the waveform
+        if (moved) window.addEventListener("click", (click) => click.stopPropagation(), { capture: true, once: true });
         if (moved) return move(i, time(event));
         change((v) => (v.selected = v.selected === i ? -1 : i), "select");
       });
