@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mooe.commands import evaluate, reenact
+from mooe.commands.demo import demo
 from mooe.commands.emotion_options import (
     ActionUnitOption,
     ArkitOption,
@@ -27,6 +28,7 @@ from mooe.commands.emotion_options import (
     TimelineOption,
     VoiceOption,
 )
+from mooe.commands.inspect import inspect
 from mooe.commands.lora import LoraOption
 from mooe.commands.speech_options import (
     AudioOption,
@@ -60,6 +62,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+
+
+app.command()(inspect)
+app.command()(demo)
 
 
 @dataclass(frozen=True)

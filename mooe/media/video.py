@@ -18,7 +18,9 @@ from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTr
 from numpy.typing import NDArray
 
 from mooe.errors import MooeError, OutputError
+from mooe.media import content_credentials
 from mooe.media.outputs import as_output_error, check_output, replacing
+from mooe.media.pixel_mark import PixelMark
 
 FRAME_RATE = 25
 SOUND_RATE = 48_000
@@ -47,6 +49,8 @@ class VideoWriter:
         crf: x264's constant rate factor; lower is better and larger.
         preset: x264's speed preset.
         force: replace an existing file.
+        marked: write what says that the video is AI-generated: the mark in the pixels and, where the extra c2pa is
+            installed, a signed manifest, whose time of signing makes the file's bytes differ from run to run.
 
     Raises:
         OutputError: the file cannot be written.
@@ -64,6 +68,7 @@ class VideoWriter:
         crf: int = 18,
         preset: str = "veryfast",
         force: bool = False,
+        marked: bool = True,
     ) -> None:
         self.path = check_output(path, ".mp4", force=force)
         if width < 1 or height < 1:
@@ -74,13 +79,15 @@ class VideoWriter:
         self._sound = None if audio is None else _blocks(audio)
         self._sample_rate = sample_rate
         self._samples_written = 0
+        self._mark = PixelMark() if marked else None
+        self._sign = marked and content_credentials.wanted()
         self._cleanup = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
         with contextlib.ExitStack() as stack:
-            temporary = stack.enter_context(replacing(self.path))
+            self._temporary = stack.enter_context(replacing(self.path))
             with as_output_error(self.path):
-                self._open(temporary)
+                self._open(self._temporary)
             stack.callback(self._close_quietly)
             self._cleanup = stack.pop_all()
         return self
@@ -102,6 +109,8 @@ class VideoWriter:
                 f"[{self.height}, {self.width}, 3]."
             )
         padded = np.pad(frame, ((0, self.height % 2), (0, self.width % 2), (0, 0)), mode="edge")
+        if self._mark is not None:
+            padded = self._mark.apply(padded)
         picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(padded), format="rgb24").reformat(
             format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
         )
@@ -166,6 +175,9 @@ class VideoWriter:
         self._write_sound(until=None)
         self._flush_video()
         self._container.close()
+        if self._sign:
+            with replacing(self._temporary) as signed:
+                content_credentials.sign(self._temporary, signed)
 
 
 @dataclass(frozen=True)
@@ -195,6 +207,7 @@ class VideoReader:
         # Decoding is exact whatever the number of threads.
         self._stream.thread_type = "AUTO"
         self.info = self._read_info()
+        self.comment = str(self._container.metadata.get("comment", ""))
 
     def __enter__(self) -> VideoReader:
         return self

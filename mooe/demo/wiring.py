@@ -1,0 +1,161 @@
+"""What calls what on the page."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import gradio as gr
+
+from mooe.demo.components import Controls, Results, Values, as_uploaded
+from mooe.demo.desk import Desk, finished, status
+from mooe.demo.limits import in_sentences, speaking
+from mooe.demo.studio import Cancelled, Film
+
+
+def connect_inputs(page: gr.Blocks, desk: Desk, controls: Controls) -> None:
+    private: dict[str, Any] = {"api_visibility": "private", "concurrency_id": "looking", "show_progress": "hidden"}
+    preview_inputs = [controls.portrait, controls.face, controls.intensity]
+    preview_inputs.append(controls.described.get("prompt") or gr.State(""))
+    still: dict[str, Any] = {
+        "fn": speaking(desk.preview),
+        "inputs": [*preview_inputs, *controls.sliders],
+        "outputs": [controls.preview, controls.name],
+        "trigger_mode": "always_last",
+        "queue": False,  # the way through the queue takes longer than the still
+        **private,
+    }
+    find: dict[str, Any] = {
+        "fn": speaking(desk.find_faces),
+        "inputs": controls.portrait,
+        "outputs": [controls.faces, controls.face],
+    }
+    hear: dict[str, Any] = {
+        "fn": speaking(desk.hear),
+        "inputs": [controls.voice, controls.timeline],
+        "outputs": controls.timeline,
+    }
+    # not .change, which comes twice with each upload
+    arrivals = [page.load, controls.portrait.input]
+    if controls.examples is not None:
+        arrivals.append(controls.examples.load_input_event.success)
+    for arrive in arrivals:
+        arrive(**find, **private).success(**still)
+    for listen in (page.load, controls.voice.change):
+        listen(**hear, **private)
+    controls.faces.select(speaking(desk.point_at_face), controls.portrait, controls.face, **private)
+    controls.face.change(
+        speaking(desk.mark_face), [controls.portrait, controls.face], controls.faces, **private
+    ).success(**still)
+    moved = [component.change for component in (*controls.sliders, controls.intensity)]
+    if "prompt" in controls.described:
+        moved.append(controls.described["prompt"].change)
+    gr.on(moved, **still)
+    _connect_fields(controls)
+
+
+def _connect_fields(controls: Controls) -> None:
+    """Wheel, sliders and timeline follow each other in the browser, without the server."""
+    sliders, wheel, timeline = controls.sliders, controls.wheel, controls.timeline
+    names = ", ".join(f"w{i}" for i in range(len(sliders)))
+    gr.on(
+        [slider.change for slider in sliders], None, sliders, wheel,
+        js=f"({names}) => [(mooe.weights = [{names}])]",
+    )  # fmt: skip
+    gr.on(
+        [slider.input for slider in sliders], None, [timeline, *sliders], timeline,
+        js=f"(value, {names}) => mooe.timeline.follow(value, [{names}])",
+    )  # fmt: skip
+    wheel.input(None, wheel, [*sliders, controls.intensity], js="(weights) => [...weights, 1]").then(
+        None, [timeline, wheel], timeline, js="(value, weights) => mooe.timeline.follow(value, weights)"
+    )
+    timeline.select(None, timeline, sliders, js="(value) => mooe.timeline.chosen(value)")
+
+
+def connect_film(page: gr.Blocks, desk: Desk, controls: Controls, results: Results) -> None:
+    shown = [
+        results.status, results.before, results.film, results.gates, results.download, results.report,
+        results.report_file, controls.timeline, results.make,
+    ]  # fmt: skip
+
+    def make(values: Values, request: gr.Request) -> Iterator[Values]:
+        with in_sentences():
+            wish = controls.wish(values)
+        try:
+            for step in desk.film(wish, request.session_hash):
+                if isinstance(step, Film):
+                    yield _show(step, values, controls, results)
+                else:
+                    line = status(step.stage, step.share)
+                    yield {results.status: line, results.make: gr.Button(interactive=False)}
+        except Cancelled as stopped:
+            yield {results.status: status(str(stopped)), results.make: gr.Button(interactive=True)}
+        except Exception:
+            yield {results.status: status("The film was not made."), results.make: gr.Button(interactive=True)}
+            with in_sentences():
+                raise
+
+    event = results.make.click(
+        make, controls.everything(), shown, concurrency_id="film", show_progress="minimal",
+        show_progress_on=results.status, api_visibility="private", trigger_mode="once",
+    )  # fmt: skip
+
+    def cancel(request: gr.Request) -> tuple[str, gr.Button]:
+        desk.stop(request.session_hash)
+        return status("Stopped: nothing of the film is kept."), gr.Button(interactive=True)
+
+    results.cancel.click(
+        cancel, None, [results.status, results.make], cancels=[event], queue=False, api_visibility="private"
+    )
+
+    def leave(request: gr.Request) -> None:
+        desk.stop(request.session_hash)
+
+    page.unload(leave)
+
+
+def _show(film: Film, values: Values, controls: Controls, results: Results) -> Values:
+    line, plot, timeline = finished(film, values[controls.timeline])
+    return {
+        results.status: line,
+        results.before: film.photograph,
+        results.film: str(film.path),
+        results.gates: plot,
+        results.download: gr.DownloadButton(value=str(film.path), interactive=True),
+        results.report: film.content,
+        results.report_file: gr.DownloadButton(value=str(film.report), interactive=True),
+        controls.timeline: timeline,
+        results.make: gr.Button(interactive=True),
+    }
+
+
+def connect_programs(desk: Desk) -> None:
+    """Endpoints with names and plain arguments, for `gradio_client` and other programs."""
+    with gr.Group(visible=False):
+        portrait = as_uploaded(gr.Image(type="filepath", label="portrait"))
+        voice = as_uploaded(gr.Audio(type="filepath", label="voice"))
+        emotion = gr.Textbox("happy:0.6, surprised:0.4", label="emotion")
+        intensity, head_motion = gr.Number(1.0, label="intensity"), gr.Number(1.0, label="head_motion")
+        seed, face = gr.Number(0, label="seed"), gr.Number(0, label="face")
+        film, report = gr.Video(label="film"), gr.JSON(label="report")
+        still, faces = gr.Image(label="still"), gr.JSON(label="faces")
+        gr.Button().click(
+            _speaking_film(desk), [portrait, voice, emotion, intensity, head_motion, seed], [film, report],
+            api_name="film", concurrency_id="film",
+        )  # fmt: skip
+        gr.Button().click(
+            speaking(desk.still_by_name), [portrait, face, emotion, intensity], still, api_name="still",
+            concurrency_id="looking",
+        )  # fmt: skip
+        gr.Button().click(speaking(desk.list_faces), portrait, faces, api_name="faces", concurrency_id="looking")
+
+
+def _speaking_film(desk: Desk) -> Any:
+    def film(
+        portrait: str | None, voice: str | None, emotion: str, intensity: float, head_motion: float, seed: float,
+        request: gr.Request,
+    ) -> Iterator[tuple[str, dict[str, Any]]]:  # fmt: skip
+        with in_sentences():
+            yield from desk.film_by_name(portrait, voice, emotion, intensity, head_motion, seed, request)
+
+    return film
