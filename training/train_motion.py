@@ -23,6 +23,7 @@ from mooe.motion.codec import MotionCodec
 from mooe.motion.unet import MOUTH_POINTS, MotionUNet
 from training.common import LoopConfig, TrainingLoop, arguments
 from training.corpus.motion import MotionCorpus, load_clips
+from training.lip_losses import LipLossConfig, LipLosses
 from training.motion_batch import Batch, draw_batch, noise_latents
 
 logger = logging.getLogger(__name__)
@@ -65,6 +66,8 @@ class MotionConfig:
     drop_audio: float = 0.1
     """Share of takes whose sound is withheld, for guidance."""
     unet: UNetConfig = field(default_factory=UNetConfig)
+    lips: LipLossConfig = field(default_factory=LipLossConfig)
+    """Losses on decoded lips."""
 
 
 def mouth_loss(estimate: Tensor, speech: Tensor) -> Tensor:
@@ -88,6 +91,7 @@ class MotionStage:
 
     def __init__(self, config: MotionConfig, corpus: MotionCorpus, codec: MotionCodec, unet: MotionUNet) -> None:
         self.config, self.corpus, self.codec, self.unet = config, corpus, codec, unet
+        self.lips = LipLosses(config.lips, codec)
 
     def __call__(self, step: int) -> tuple[Tensor, dict[str, float]]:
         rng = np.random.default_rng([self.config.loop.seed, step])
@@ -108,10 +112,12 @@ class MotionStage:
         noised, timestep = noise_latents(batch, rng, most=most)
         predicted = self.unet(noised, timestep, conditioning, batch.known)
         diffusion = latent_loss(predicted, batch)
+        lips, lip_figures = self.lips(predicted, batch)
         figures = {
             "latent": float(diffusion.detach()),
             "mouth": float(mouth.detach()),
             "prior": float(likely.detach()),
+            **lip_figures,
         }
         high = (timestep > 700).nonzero()[:, 0]
         if len(high):
@@ -119,7 +125,7 @@ class MotionStage:
             figures["latent_high_noise"] = float(
                 functional.mse_loss(predicted[high].float().detach(), batch.latents[high])
             )
-        return diffusion + 0.5 * mouth + 0.5 * likely, figures
+        return diffusion + 0.5 * mouth + 0.5 * likely + lips, figures
 
 
 def main() -> None:
