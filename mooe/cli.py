@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mooe.commands import evaluate_speech
 from mooe.commands.speech_options import (
     AudioOption,
     BlinkRateOption,
@@ -192,6 +193,9 @@ def generate(
     )  # fmt: skip
     with _native_logs_hidden():
         _generate(request)
+
+
+app.command("evaluate")(evaluate_speech.evaluate)
 
 
 @app.command()

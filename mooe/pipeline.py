@@ -16,6 +16,7 @@ from PIL import Image
 from torch import Tensor
 
 from mooe.audio import FRAME_RATE, HamaSpeechEncoder, SpeechEncoder
+from mooe.audio.pretrained import check_encoder
 from mooe.audio.reader import FeatureReader
 from mooe.audio.source import Audio, SpeechSource, open_speech
 from mooe.audio.synthesis import speak
@@ -157,6 +158,7 @@ class MoEEPipeline(DiffusionPipeline):
         ``state``, which :meth:`MoEEStream.state` gave after some chunk of the same clip, goes on behind that chunk. See
         :meth:`__call__` for the other arguments.
         """
+        check_encoder(self.speech_encoder, self.unet.config["audio_dim"])
         speech = open_speech(_spoken(audio, text, voice, language))
         settings = self._check(
             emotion,

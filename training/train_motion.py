@@ -19,6 +19,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from mooe.config import load_config
+from mooe.errors import ConfigError
 from mooe.motion.codec import MotionCodec
 from mooe.motion.unet import MOUTH_POINTS, MotionUNet
 from training.common import LoopConfig, TrainingLoop, arguments
@@ -146,6 +147,11 @@ def main() -> None:
             layers_per_block=config.unet.layers_per_block,
         )
     )
+    if (found := clips[0].features[0].shape[1]) != (read := unet.config["audio_dim"]):
+        raise ConfigError(
+            f"The features in {config.features} have {found} numbers a frame and the model reads {read}: set "
+            f"unet.audio_dim={found}, and no 'init' of another width."
+        )
     if config.init is None:
         sound = np.concatenate([c.features[0] for c in clips[:400]]).astype(np.float32)
         # rare phones would be blown up without a floor
