@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from mooe.errors import AudioError
+
 if TYPE_CHECKING:
     from mooe.metrics.phones import PhoneTime
     from mooe.metrics.tracks import FaceTracks
@@ -55,17 +57,15 @@ def evaluate_speech(
     """
     from mooe.audio import SAMPLE_RATE, load_audio
     from mooe.media import read_video
-    from mooe.metrics.phones import load_phone_times, phone_spans, recognise_phone_times, silent_frames
+    from mooe.metrics.phones import MIDDLE_DELAY, load_phone_times, phone_spans, recognise_phone_times, silent_frames
     from mooe.metrics.tracks import track_frames
 
     waveform = load_audio(audio)
     if tracks is None:
         with read_video(video) as film:
             tracks = track_frames(film, film.info.fps)
-    beside = audio.with_suffix(".json")
-    labels = phones or (beside if beside.is_file() else None)
-    seconds = len(waveform) / SAMPLE_RATE
-    spoken = load_phone_times(labels) if labels else phone_spans(recognise_phone_times(waveform), seconds)
+    labels = _labels_beside(audio) if phones is None else load_phone_times(phones)
+    spoken = labels or phone_spans(recognise_phone_times(waveform, delay=MIDDLE_DELAY), len(waveform) / SAMPLE_RATE)
     quiet = silent_frames(spoken, len(tracks), tracks.fps)
     return _finite(
         {
@@ -78,6 +78,16 @@ def evaluate_speech(
             "beats": _beats(tracks, waveform),
         }
     )
+
+
+def _labels_beside(audio: Path) -> list[PhoneTime] | None:
+    """Phone times in a .json of the same name; None where there is none, or it is something else, such as a report."""
+    from mooe.metrics.phones import load_phone_times
+
+    try:
+        return load_phone_times(audio.with_suffix(".json"))
+    except AudioError:
+        return None
 
 
 def speech_table(figures: dict[str, Any]) -> str:

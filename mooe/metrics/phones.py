@@ -18,6 +18,8 @@ BILABIALS = frozenset("pbm")
 # hama's recogniser emits a phone about this long after the lips have formed it, in seconds (measured on real
 # clips).
 RECOGNISER_DELAY = 0.1
+# ... and about this long after the sound's middle (median over synthesised clips).
+MIDDLE_DELAY = 0.04
 _RECOGNISER_STEP = 0.02  # seconds between the recogniser's frames
 _LONGEST_HALF = 0.12  # seconds from a recognised phone's middle to its end at most
 _FRAMES_SMOOTHED = 1.0  # standard deviation of the expected opening's smoothing, in frames
