@@ -119,9 +119,7 @@ def main() -> None:
         import torch
 
         torch.set_num_threads(given.threads)
-        found = measure_clip(
-            given.portrait, given.speech, float(given.seconds), given.size, given.steps, given.emotion
-        )
+        found = measure_clip(given.portrait, given.speech, float(given.seconds), given.size, given.steps, given.emotion)
         print(json.dumps(found))
         return
     results = [_in_own_process(given, length) for length in given.seconds.split(",")]

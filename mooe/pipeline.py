@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from diffusers import DiffusionPipeline
 from diffusers.schedulers.scheduling_utils import SchedulerMixin
-from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
@@ -235,7 +234,8 @@ class MoEEPipeline(DiffusionPipeline):
         stream = self.stream(
             source, audio, emotion, intensity, num_inference_steps=num_inference_steps, audio_scale=audio_scale,
             emotion_scale=emotion_scale, head_motion=head_motion, blink_rate=blink_rate, head_track=head_track,
-            text=text, voice=voice, language=language, paste_back=paste_back, generator=generator, on_step=_step_callback(self, callback_on_step_end),
+            text=text, voice=voice, language=language, paste_back=paste_back, generator=generator,
+            on_step=_step_callback(self, callback_on_step_end),
         )  # fmt: skip
 
         # 3. Sample and decode window by window

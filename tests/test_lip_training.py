@@ -102,7 +102,10 @@ def test_the_reader_learns_and_tells_right_mouths_from_others(
     right = heard_loss(read, batch.displacement, batch.features).detach()
     wrong = heard_loss(read, batch.displacement.roll(9, dims=1), batch.features).detach()
     assert float(right) < float(wrong)
-    assert not any(p.requires_grad for p in LipLosses(LipLossConfig(heard=1.0, regressor=tmp_path / "weights"), codec)._regressor.parameters())
+    assert not any(
+        p.requires_grad
+        for p in LipLosses(LipLossConfig(heard=1.0, regressor=tmp_path / "weights"), codec)._regressor.parameters()
+    )
 
     # the loss moves the motion, not the reader
     weights = LipLossConfig(closure=0.5, velocity=0.2, heard=0.3, regressor=tmp_path / "weights")

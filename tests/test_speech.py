@@ -98,7 +98,14 @@ def test_without_the_extra_one_sentence_says_what_to_install(monkeypatch: pytest
 
 def test_known_phones_peak_once_each_after_their_start() -> None:
     tokens = HamaSpeechEncoder().phone_tokens
-    phones = (("sil", 0.0, 0.2), ("m", 0.2, 0.3), ("a", 0.3, 0.38), ("ɪ", 0.38, 0.45), ("ɡ", 0.45, 0.5), ("uː", 0.5, 0.7))
+    phones = (
+        ("sil", 0.0, 0.2),
+        ("m", 0.2, 0.3),
+        ("a", 0.3, 0.38),
+        ("ɪ", 0.38, 0.45),
+        ("ɡ", 0.45, 0.5),
+        ("uː", 0.5, 0.7),
+    )
     encoder = PhoneTimedEncoder(phones, tokens)
     rows = encoder.encode(noise(1.0))
     assert rows.shape == (25, encoder.feature_dim) and isinstance(encoder, SpeechEncoder)

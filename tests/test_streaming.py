@@ -67,9 +67,7 @@ def test_a_file_gives_what_its_samples_give(
 
 
 @pytest.mark.parametrize("piece", [160, 7777, 16000])
-def test_live_sound_does_not_depend_on_how_it_is_cut(
-    pipe: MoEEPipeline, portrait: SourcePortrait, piece: int
-) -> None:
+def test_live_sound_does_not_depend_on_how_it_is_cut(pipe: MoEEPipeline, portrait: SourcePortrait, piece: int) -> None:
     sound = noise(3.1)
     whole = start(pipe, portrait, iter([sound]))
     cut = start(pipe, portrait, (sound[i : i + piece] for i in range(0, len(sound), piece)))

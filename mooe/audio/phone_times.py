@@ -22,7 +22,8 @@ _LATE = frozenset("pbfhwθɛɜɔɑ")
 _SURE = 0.99  # probability at the peak; hama's median is .995
 # Two phones that hama hears as one, and letters it writes otherwise
 _PAIRS = {
-    "eɪ": "eɪ", "aɪ": "aɪ", "aʊ": "aʊ", "oʊ": "oʊ", "ɔɪ": "ɔɪ", "əʊ": "oʊ", "tʃ": "t͡ʃ", "dʒ": "d͡ʒ", "ɜɹ": "ɝ", "əɹ": "ɝ",
+    "eɪ": "eɪ", "aɪ": "aɪ", "aʊ": "aʊ", "oʊ": "oʊ", "ɔɪ": "ɔɪ", "əʊ": "oʊ", "tʃ": "t͡ʃ", "dʒ": "d͡ʒ",
+    "ɜɹ": "ɝ", "əɹ": "ɝ",
 }  # fmt: skip
 _SPELLED = {"ɡ": "g", "ɜ": "ɝ", "ɒ": "ɔ", "ɾ": "t", "ʁ": "ɹ", "ɚ": "ɝ", "ᵻ": "ɪ", "ʔ": "t"}
 

@@ -35,7 +35,12 @@ class _PretrainedEncoder(WindowedSpeechEncoder):
     """
 
     def __init__(self, name: str, model: Any, extractor: Any, layer: int) -> None:
-        self._name, self._model, self._extractor, self._layer = name, model.eval().requires_grad_(False), extractor, layer
+        self._name, self._model, self._extractor, self._layer = (
+            name,
+            model.eval().requires_grad_(False),
+            extractor,
+            layer,
+        )
         layers = _number_of_layers(model.config)
         if not -layers - 1 <= layer <= layers:
             raise ConfigError(f"'{name}' has no layer {layer}: choose one from 0 to {layers}, or -1 for the last.")
@@ -141,8 +146,8 @@ def check_encoder(encoder: SpeechEncoder, audio_dim: int) -> None:
     if encoder.feature_dim != audio_dim:
         raise ConfigError(
             f"The speech encoder '{encoder.name}' gives {encoder.feature_dim} numbers a frame and the motion model "
-            f"reads {audio_dim}: train one for it (training/corpus/features.py --encoder, then training/train_motion.py "
-            f"with unet.audio_dim={encoder.feature_dim}), or use the embedded encoder."
+            f"reads {audio_dim}: train one for it (training/corpus/features.py --encoder, then "
+            f"training/train_motion.py with unet.audio_dim={encoder.feature_dim}), or use the embedded encoder."
         )
 
 

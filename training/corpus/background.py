@@ -77,20 +77,23 @@ def _tones(samples: int, rng: np.random.Generator) -> np.ndarray:
 
 
 def make_music(samples: int, rng: np.random.Generator) -> np.ndarray:
-    """A bed of music of unit RMS: chords and a bass that change with the bar, and a drum on the beat. float64 [samples]"""
+    """A bed of music of unit RMS: chords that change with the bar, and a drum on the beat. float64 [samples]"""
     beat = int(60.0 / rng.uniform(70.0, 140.0) * SAMPLE_RATE)
     root = 55.0 * 2.0 ** (rng.integers(0, 24) / 12.0)
-    drums = rng.uniform(0.0, 1.0)
+    drums, step = rng.uniform(0.0, 4.0), 0
     sound = np.zeros(samples)
     for number, start in enumerate(range(0, samples, beat)):
-        length = min(beat, samples - start)
-        time = np.arange(length) / SAMPLE_RATE
+        time = np.arange(min(beat, samples - start)) / SAMPLE_RATE
         if number % 4 == 0:
-            step = rng.choice((0, 5, 7, 9))
-        notes = [root * 2.0 ** ((step + interval) / 12.0) for interval in (-12, 0, 4, 7)]
-        chord = sum(np.sin(2.0 * np.pi * k * note * time) / k**1.5 for note in notes for k in (1, 2, 3))
-        hit = rng.standard_normal(length) * np.exp(-40.0 * time) if number % 2 else np.sin(
-            2.0 * np.pi * 60.0 * time * np.exp(-3.0 * time)
-        ) * np.exp(-12.0 * time)
-        sound[start : start + length] = chord * np.exp(-2.0 * time) * np.minimum(1.0, time / 0.01) + 4.0 * drums * hit
+            step = int(rng.choice((0, 5, 7, 9)))
+        chord = np.zeros(len(time))
+        for interval in (-12, 0, 4, 7):
+            pitch = root * 2.0 ** ((step + interval) / 12.0)
+            for harmonic in (1, 2, 3):
+                chord += np.sin(2.0 * np.pi * harmonic * pitch * time) / harmonic**1.5
+        if number % 2:
+            hit = rng.standard_normal(len(time)) * np.exp(-40.0 * time)  # a snare
+        else:
+            hit = np.sin(2.0 * np.pi * 60.0 * time) * np.exp(-12.0 * time)  # a bass drum
+        sound[start : start + len(time)] = chord * np.exp(-2.0 * time) * np.minimum(1.0, time / 0.01) + drums * hit
     return sound / max(float(np.sqrt(np.mean(sound**2))), 1e-12)

@@ -15,10 +15,10 @@ from pathlib import Path
 import numpy as np
 
 from mooe.audio import SAMPLE_RATE, HamaSpeechEncoder, iter_audio
+from mooe.audio.silences import energy_db, settle_silences
 from mooe.errors import AudioError
 from mooe.metrics.phones import MIDDLE_DELAY
 from training.corpus.clips import SILENCE, SpeechClip
-from mooe.audio.silences import energy_db, settle_silences
 
 STEP = 0.02  # seconds between two rows of posteriors
 SHORTEST_CLIP, LONGEST_CLIP = 6.0, 12.0  # seconds; cut at the quietest place in between

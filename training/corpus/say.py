@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 import soxr
 
-from training.corpus.clips import SAMPLE_RATE
 from mooe.audio.kokoro import SAMPLE_RATE as KOKORO_RATE
 from mooe.audio.kokoro import Kokoro
 from mooe.audio.phonemes import phonemize, timed_phones
 from mooe.audio.silences import settle_silences
+from training.corpus.clips import SAMPLE_RATE
 
 PEAK = 0.8
 

@@ -23,14 +23,14 @@ from pathlib import Path
 import numpy as np
 import soxr
 
-from training.corpus.background import KINDS, make_background, noise_floor
-from training.corpus.clips import SAMPLE_RATE, SILENCE, SpeechClip, clip_path, load_clip, save_clip
 from mooe.audio.kokoro import SAMPLE_RATE as KOKORO_RATE
 from mooe.audio.kokoro import Kokoro
 from mooe.audio.phonemes import phonemize, timed_phones
-from training.corpus.sentences import LANGUAGES, make_passage
 from mooe.audio.silences import settle_silences
 from mooe.audio.voices import LANGUAGES as VOICE_LANGUAGES
+from training.corpus.background import KINDS, make_background, noise_floor
+from training.corpus.clips import SAMPLE_RATE, SILENCE, SpeechClip, clip_path, load_clip, save_clip
+from training.corpus.sentences import LANGUAGES, make_passage
 
 logger = logging.getLogger("speech")
 
@@ -110,9 +110,7 @@ class SpeechCorpus:
 
 def _synthesise_share(arguments: argparse.Namespace, worker: int) -> float:
     """Make every `workers`-th clip until this worker's share of the minutes is there. Returns minutes."""
-    corpus = SpeechCorpus(
-        arguments.packages, arguments.voices, arguments.seed, foreign_share=arguments.foreign_share
-    )
+    corpus = SpeechCorpus(arguments.packages, arguments.voices, arguments.seed, foreign_share=arguments.foreign_share)
     seconds, index = 0.0, worker
     while seconds < arguments.minutes * 60.0 / arguments.workers:
         path = clip_path(arguments.out, index)
