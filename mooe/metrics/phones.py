@@ -18,7 +18,10 @@ BILABIALS = frozenset("pbm")
 # hama's recogniser emits a phone about this long after the lips have formed it, in seconds (measured on real
 # clips).
 RECOGNISER_DELAY = 0.1
+# ... and about this long after the sound's middle (median over synthesised clips).
+MIDDLE_DELAY = 0.04
 _RECOGNISER_STEP = 0.02  # seconds between the recogniser's frames
+_LONGEST_HALF = 0.12  # seconds from a recognised phone's middle to its end at most
 _FRAMES_SMOOTHED = 1.0  # standard deviation of the expected opening's smoothing, in frames
 
 # How far lips part for a sound, from shut (0) to an open vowel (1): jaw height of the vowels in the IPA
@@ -98,6 +101,28 @@ def recognise_phone_times(waveform: NDArray[np.float32], *, delay: float = RECOG
             start = float(first) * _RECOGNISER_STEP - delay
             phones.append(PhoneTime(token, start, start + _RECOGNISER_STEP))
     return phones
+
+
+def phone_spans(phones: Sequence[PhoneTime], seconds: float) -> list[PhoneTime]:
+    """Spans without gaps from phones of which only the middles are known, as :func:`recognise_phone_times` gives them.
+
+    A phone reaches half-way to its neighbours, but no further than 120 ms; what is left over is silence.
+    """
+    middles = [phone.middle for phone in phones]
+    spans: list[PhoneTime] = []
+    end = 0.0
+    for number, phone in enumerate(phones):
+        before = middles[number - 1] if number else -np.inf
+        after = middles[number + 1] if number + 1 < len(phones) else np.inf
+        start = max((before + phone.middle) / 2, phone.middle - _LONGEST_HALF, end)
+        stop = min((phone.middle + after) / 2, phone.middle + _LONGEST_HALF, seconds)
+        if stop <= start:
+            continue
+        if start > end:
+            spans.append(PhoneTime(SILENCE, end, start))
+        spans.append(PhoneTime(phone.symbol, start, stop))
+        end = stop
+    return [*spans, PhoneTime(SILENCE, end, seconds)] if seconds > end else spans
 
 
 def expected_opening(phones: Sequence[PhoneTime], frames: int, fps: float = 25.0) -> NDArray[np.float64]:

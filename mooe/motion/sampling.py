@@ -98,25 +98,30 @@ class WindowSampler:
             for a neutral window).
         """
         unet = self.unet
+        # asked once a window: diffusers walks all modules for the answer
+        device, dtype = unet.device, unet.dtype
         frames, size = inputs.controls.shape[1], unet.config["latent_size"]
         shape = (1, frames, unet.config["latent_channels"], size, size)
-        sample = torch.randn(shape, generator=self.generator, dtype=torch.float32).to(unet.device)
-        known = torch.zeros(1, frames, 1, size, size, device=unet.device)
+        sample = torch.randn(shape, generator=self.generator, dtype=torch.float32).to(device)
+        known = torch.zeros(1, frames, 1, size, size, device=device)
         clean = torch.zeros_like(sample)
         if self._carried is not None:
             count = self._carried.shape[1]
             known[:, :count] = 1
             clean[:, :count] = self._carried
-        self.scheduler.set_timesteps(self.steps, device=unet.device)
+        self.scheduler.set_timesteps(self.steps, device=device)
         conditioning = unet.condition(inputs.features, inputs.controls)
         silent = None
         if self.guidance.audio != 1:
-            absent = torch.zeros(1, dtype=torch.bool, device=unet.device)
+            absent = torch.zeros(1, dtype=torch.bool, device=device)
             silent = unet.condition(inputs.features, inputs.controls, absent)
-        with self.adapters.collect_gates() as record:
+        # one condition for all steps: the experts fold the latents into their weights once
+        with self.adapters.condition(inputs.emotion_latents), self.adapters.collect_gates() as record:
             for number, timestep in enumerate(self.scheduler.timesteps):
                 sample = torch.where(known > 0, clean, sample)
-                predicted = self._predict(sample, timestep, conditioning, silent, inputs.emotion_latents, known)
+                predicted = self._predict(
+                    sample.to(dtype), timestep, conditioning, silent, inputs.emotion_latents is not None, known
+                )
                 level = (timestep.float() / 1000).clamp(min=1e-4)
                 sample = self.scheduler.step((sample - predicted) / level, timestep, sample, return_dict=False)[0]
                 if self.on_step is not None:
@@ -133,20 +138,20 @@ class WindowSampler:
         timestep: Tensor,
         conditioning: Conditioning,
         silent: Conditioning | None,
-        emotion: Tensor | None,
+        emotional: bool,
         known: Tensor,
     ) -> Tensor:
         """Clean latents with guidance: away from neutral, then away from silence."""
 
-        def clean_latents(condition: Conditioning, latents: Tensor | None) -> Tensor:
-            with self.adapters.condition(latents):
-                return self.unet(sample.to(self.unet.dtype), timestep.float().reshape(1), condition, known).float()
+        def clean_latents(condition: Conditioning) -> Tensor:
+            return self.unet(sample, timestep.float().reshape(1), condition, known).float()
 
-        predicted = clean_latents(conditioning, emotion)
-        if self.guidance.emotion != 1 and emotion is not None:
-            neutral = clean_latents(conditioning, None)
+        predicted = clean_latents(conditioning)
+        if self.guidance.emotion != 1 and emotional:
+            with self.adapters.condition(None):
+                neutral = clean_latents(conditioning)
             predicted = neutral + self.guidance.emotion * (predicted - neutral)
         if silent is not None:
-            mute = clean_latents(silent, emotion)
+            mute = clean_latents(silent)
             predicted = mute + self.guidance.audio * (predicted - mute)
         return predicted

@@ -53,6 +53,15 @@ class TemporalAudioEncoder(nn.Module):
         return encoding, self.mouth(encoding)
 
 
+class _VideoUNet(UNetMotionModel):
+    """diffusers' video UNet, which otherwise walks through all of its modules at each step to find its precision."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The precision of the weights."""
+        return self.conv_in.weight.dtype
+
+
 @dataclass
 class Conditioning:
     """What the UNet is told of a window; made once a window, used at every step.
@@ -127,7 +136,7 @@ class MotionUNet(ModelMixin, ConfigMixin, PeftAdapterMixin):
         nn.init.zeros_(self.prior.weight)
         nn.init.zeros_(self.prior.bias)
         levels = len(block_out_channels)
-        self.unet = UNetMotionModel(
+        self.unet = _VideoUNet(
             sample_size=latent_size,
             in_channels=latent_channels + map_channels + 1,
             out_channels=latent_channels,

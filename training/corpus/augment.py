@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 from scipy import signal
 
-from training.corpus.background import coloured_noise, make_background
+from training.corpus.background import coloured_noise, make_background, make_music
 from training.corpus.clips import SAMPLE_RATE
 
 
-def augment(waveform: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def augment(waveform: np.ndarray, rng: np.random.Generator, music_share: float = 0.0) -> np.ndarray:
     """A worse recording of the same speech.
 
     Room, band, noise, distortion and level are each drawn with their own probability; the direct sound stays
@@ -18,12 +18,16 @@ def augment(waveform: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     Args:
         waveform: float32 [n] in [-1, 1], 16 kHz.
         rng: source of all choices.
+        music_share: probability of music under the speech.
 
     Returns:
         float32 [n] in [-1, 1]
     """
     sound = waveform.astype(np.float64)
     level = speech_level(sound)
+    if music_share and rng.random() < music_share:
+        # 6 to 25 dB below the speech, as under a broadcast
+        sound = sound + make_music(len(sound), rng) * level * 10.0 ** (-rng.uniform(6.0, 25.0) / 20.0)
     if rng.random() < 0.4:
         sound = reverberate(sound, rng)
     if rng.random() < 0.5:

@@ -74,3 +74,26 @@ def _tones(samples: int, rng: np.random.Generator) -> np.ndarray:
         sound[position : position + length] = chord * decay * fade
         position += length
     return 10.0 ** rng.uniform(-2.0, -0.6) * sound / max(float(np.abs(sound).max()), 1e-12)
+
+
+def make_music(samples: int, rng: np.random.Generator) -> np.ndarray:
+    """A bed of music of unit RMS: chords that change with the bar, and a drum on the beat. float64 [samples]"""
+    beat = int(60.0 / rng.uniform(70.0, 140.0) * SAMPLE_RATE)
+    root = 55.0 * 2.0 ** (rng.integers(0, 24) / 12.0)
+    drums, step = rng.uniform(0.0, 4.0), 0
+    sound = np.zeros(samples)
+    for number, start in enumerate(range(0, samples, beat)):
+        time = np.arange(min(beat, samples - start)) / SAMPLE_RATE
+        if number % 4 == 0:
+            step = int(rng.choice((0, 5, 7, 9)))
+        chord = np.zeros(len(time))
+        for interval in (-12, 0, 4, 7):
+            pitch = root * 2.0 ** ((step + interval) / 12.0)
+            for harmonic in (1, 2, 3):
+                chord += np.sin(2.0 * np.pi * harmonic * pitch * time) / harmonic**1.5
+        if number % 2:
+            hit = rng.standard_normal(len(time)) * np.exp(-40.0 * time)  # a snare
+        else:
+            hit = np.sin(2.0 * np.pi * 60.0 * time) * np.exp(-12.0 * time)  # a bass drum
+        sound[start : start + len(time)] = chord * np.exp(-2.0 * time) * np.minimum(1.0, time / 0.01) + drums * hit
+    return sound / max(float(np.sqrt(np.mean(sound**2))), 1e-12)

@@ -1,6 +1,6 @@
 """Speech features of the clips that ``speech.py`` made.
 
-    python training/corpus/features.py --speech DIR --out FEATURES [--variants 1]
+    python training/corpus/features.py --speech DIR --out FEATURES [--variants 1] [--encoder NAME]
 
 Run it again to go on; finished clips are kept and new ones added. ``--follow MINUTES`` waits for clips that
 are still being made and gives up when none has come for that long.
@@ -30,19 +30,22 @@ from pathlib import Path
 
 import numpy as np
 
-from mooe.audio import HamaSpeechEncoder, SpeechEncoder
+from mooe.audio import SpeechEncoder
+from mooe.audio.pretrained import EMBEDDED, load_speech_encoder
 from training.corpus.augment import augment
 from training.corpus.clips import clip_files, load_clip, save_npz
 
 logger = logging.getLogger("features")
 
 
-def write_features(source: Path, target: Path, encoder: SpeechEncoder, variants: int) -> float:
+def write_features(
+    source: Path, target: Path, encoder: SpeechEncoder, variants: int, music_share: float = 0.0
+) -> float:
     """Encode one clip. Returns its seconds."""
     clip = load_clip(source)
     rng = np.random.default_rng(int(source.stem))
     clean = encoder.encode(clip.audio)
-    worse = [encoder.encode(augment(clip.audio, rng)) for _ in range(variants)]
+    worse = [encoder.encode(augment(clip.audio, rng, music_share)) for _ in range(variants)]
     save_npz(
         target,
         features=clean.astype(np.float16),
@@ -65,18 +68,21 @@ def main() -> None:
     parser.add_argument("--speech", type=Path, required=True, help="folder made by speech.py")
     parser.add_argument("--out", type=Path, required=True, help="folder of the features")
     parser.add_argument("--variants", type=int, default=1, help="worse recordings of each clip")
+    parser.add_argument("--music-share", type=float, default=0.0, help="share of those with music under the speech")
+    parser.add_argument("--encoder", default=EMBEDDED, help="'embedded', or a model of transformers by folder or name")
+    parser.add_argument("--layer", type=int, default=-1, help="which of that model's hidden states")
     parser.add_argument("--follow", type=float, default=0.0, metavar="MINUTES", help="wait this long for new clips")
     arguments = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
 
-    encoder = HamaSpeechEncoder()
+    encoder = load_speech_encoder(arguments.encoder, arguments.layer)
     seconds, written, last = 0.0, 0, time.monotonic()
     while True:
         for source in clip_files(arguments.speech):
             target = arguments.out / source.parent.name / source.name
             if target.exists():
                 continue
-            seconds += write_features(source, target, encoder, arguments.variants)
+            seconds += write_features(source, target, encoder, arguments.variants, arguments.music_share)
             written, last = written + 1, time.monotonic()
             if written % 25 == 0:
                 logger.info("%d clips, %.1f minutes", written, seconds / 60.0)

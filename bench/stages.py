@@ -1,0 +1,166 @@
+"""Stage by stage: milliseconds a frame, real-time factor, memory, and the arithmetic floor of each stage.
+
+    python bench/stages.py --portrait A.jpg --speech examples/speech.wav --seconds 2,10,60
+
+makes each clip in a process of its own through ``MoEEPipeline.stream`` and :class:`VideoWriter`, as ``mooe generate``
+does, and prints a table and, with ``--out``, JSON. The floor is the time that a stage's counted multiplications and
+additions take at this machine's measured rate of matrix products, on as many threads; stages of table look-ups,
+interpolation and encoding have no such count.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+STAGES = ("audio", "motion", "decoder", "video")
+
+
+def measure_clip(portrait: Path, speech: Path, seconds: float, size: int, steps: int, emotion: str) -> dict[str, Any]:
+    """Make one clip in this process; seconds by stage, operations by stage, memory."""
+    import torch
+
+    from bench.generated import repeated_speech
+    from mooe import MoEEPipeline
+    from mooe.media import VideoWriter, read_image
+    from mooe.report import StageClock, peak_rss_mb
+
+    with tempfile.TemporaryDirectory() as folder:
+        sound = repeated_speech(speech, seconds, Path(folder))
+        pipeline = MoEEPipeline.from_pretrained()
+        clock = StageClock()
+        with clock.stage("portrait"):
+            source = pipeline.encode_portrait(read_image(portrait), size=size)
+        loaded, begun, first_frame = peak_rss_mb(), time.perf_counter(), None
+        stream = pipeline.stream(
+            source, sound, emotion or None, num_inference_steps=steps, generator=torch.Generator().manual_seed(0)
+        )
+        height, width = source.picture.shape[:2]
+        with VideoWriter(Path(folder) / "clip.mp4", width, height, audio=stream.audio) as writer:
+            for chunk in stream:
+                first_frame = first_frame or time.perf_counter() - begun
+                with clock.stage("video"):
+                    for frame in chunk.frames:
+                        writer.write(frame)
+        wall = time.perf_counter() - begun
+        operations = count_operations(pipeline, steps, bool(emotion))
+    stages = {**stream.timings, **clock.seconds}
+    return {
+        "seconds": seconds, "frames": stream.num_frames, "wall": wall, "first_frame": first_frame,
+        "real_time_factor": (wall + stages["portrait"]) / seconds, "portrait": stages["portrait"],
+        "ms": {name: 1000 * stages.get(name, 0.0) / stream.num_frames for name in STAGES},
+        "memory_mb": peak_rss_mb(), "memory_loaded_mb": loaded,
+        "floor_ms": {name: 1000 * count / rate(dtype) for name, (count, dtype) in operations.items()},
+        "gflop": {name: count / 1e9 for name, (count, _) in operations.items()},
+    }  # fmt: skip
+
+
+def count_operations(pipeline: Any, steps: int, emotional: bool) -> dict[str, tuple[float, Any]]:
+    """Floating-point operations a new frame by stage, and the precision they are made in, counted as they run."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    from mooe.motion.sampling import CARRIED, WINDOW, Guidance, WindowInputs, WindowSampler
+    from mooe.motion.unet import AUDIO_CONTEXT
+
+    unet = pipeline.unet
+    label = torch.eye(6)[:1][None].repeat(1, WINDOW, 1)
+    latents = pipeline.emotion_encoder(label) if emotional else None
+    inputs = WindowInputs(
+        torch.zeros(1, WINDOW + 2 * AUDIO_CONTEXT, unet.config["audio_dim"]),
+        torch.zeros(1, WINDOW, unet.config["num_controls"]),
+        latents,
+    )
+    sampler = WindowSampler(unet, pipeline.adapters, pipeline.scheduler, torch.Generator(), steps, Guidance())
+    with FlopCounterMode(display=False) as counter:
+        sampler.window(inputs)
+    new = WINDOW - CARRIED
+    return {"motion": (counter.get_total_flops() / new, unet.dtype)}
+
+
+def rate(dtype: Any) -> float:
+    """Floating-point operations a second of a large matrix product, the best of some."""
+    import torch
+
+    side, times = 1024, []
+    matrix = torch.ones(side, side, dtype=dtype)
+    for _ in range(8):
+        start = time.perf_counter()
+        matrix @ matrix
+        times.append(time.perf_counter() - start)
+    return 2 * side**3 / min(times)
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description="Stages of a clip: time, memory, arithmetic floor.")
+    parser.add_argument("--portrait", type=Path, default=ROOT / "examples/portraits/grace_hopper.jpg")
+    parser.add_argument("--speech", type=Path, default=ROOT / "examples/speech.wav")
+    parser.add_argument("--seconds", default="2,10,60", help="lengths, with commas between, such as 2,10,60,600")
+    parser.add_argument("--size", type=int, default=256)
+    parser.add_argument("--steps", type=int, default=6)
+    parser.add_argument("--emotion", default="", help="such as happy")
+    parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--out", type=Path, help="JSON file")
+    parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.one:
+        import torch
+
+        torch.set_num_threads(given.threads)
+        found = measure_clip(given.portrait, given.speech, float(given.seconds), given.size, given.steps, given.emotion)
+        print(json.dumps(found))
+        return
+    results = [_in_own_process(given, length) for length in given.seconds.split(",")]
+    _show(results)
+    if given.out:
+        from mooe.media import write_json
+
+        write_json(given.out, {"threads": given.threads, "clips": results})
+
+
+def _in_own_process(given: argparse.Namespace, length: str) -> dict[str, Any]:
+    """Peak memory is a process's own."""
+    options = {
+        "portrait": given.portrait, "speech": given.speech, "seconds": length, "size": given.size, "steps": given.steps,
+        "emotion": given.emotion, "threads": given.threads,
+    }  # fmt: skip
+    line = [sys.executable, __file__, "--one", *[part for k, v in options.items() for part in (f"--{k}", str(v))]]
+    environment = os.environ | {"OMP_NUM_THREADS": str(given.threads)}
+    done = subprocess.run(line, capture_output=True, text=True, env=environment)
+    if done.returncode:
+        sys.exit(done.stderr[-1000:])
+    result: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return result
+
+
+def _show(results: list[dict[str, Any]]) -> None:
+    from bench.tables import show
+
+    rows: list[list[object]] = []
+    for name in STAGES:
+        floor = results[0]["floor_ms"].get(name)
+        count = results[0]["gflop"].get(name)
+        rows.append([f"{name}, ms a frame", *(r["ms"][name] for r in results), floor or "", count or ""])
+    for title, key in (
+        ("portrait, s", "portrait"), ("first frames after, s", "first_frame"), ("real-time factor", "real_time_factor"),
+        ("peak memory, MB", "memory_mb"), ("of it before the clip, MB", "memory_loaded_mb"),
+    ):  # fmt: skip
+        rows.append([title, *(r[key] for r in results), "", ""])
+    header = ["", *(f"{r['seconds']:g} s" for r in results), "floor, ms a frame", "GFLOP a frame"]
+    show("Stages", header, rows)
+
+
+if __name__ == "__main__":
+    main()
