@@ -126,7 +126,7 @@ class LiveSpeech(SpeechSource):
 
     live = True
 
-    def __init__(self, pieces: Iterable[Waveform]) -> None:
+    def __init__(self, pieces: Iterable[Waveform | Tensor]) -> None:
         self._pieces = pieces
         self._samples = 0
 
@@ -156,7 +156,7 @@ class LiveSpeech(SpeechSource):
             raise AudioError("The live speech ended before it began: give at least one sample.")
 
 
-Audio = Waveform | Tensor | str | PathLike[str] | Speech | SpeechSource | Iterator[Waveform]
+Audio = Waveform | Tensor | str | PathLike[str] | Speech | SpeechSource | Iterator[Waveform | Tensor]
 
 
 def open_speech(audio: Audio) -> SpeechSource:

@@ -78,6 +78,7 @@ def join_videos(
     force: bool = False,
 ) -> None:
     """Put video files of the same settings behind each other; see :class:`VideoJoiner` (raises OutputError)."""
-    with VideoJoiner(path, parts[0], audio=audio, sample_rate=sample_rate, fps=fps, force=force) as joiner:
+    joiner = VideoJoiner(path, parts[0], audio=audio, sample_rate=sample_rate, fps=fps, force=force)
+    with joiner:
         for part in parts:
             joiner.append(part)
