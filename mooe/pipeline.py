@@ -221,13 +221,12 @@ class MoEEPipeline(DiffusionPipeline):
         # 2. Set out the stream
         stream = self.stream(
             source, audio, emotion, intensity, prompt=prompt, emotion_from_voice=emotion_from_voice,
-            action_units=action_units, arkit=arkit, timeline=timeline, num_inference_steps=num_inference_steps, audio_scale=audio_scale,
-            emotion_scale=emotion_scale, head_motion=head_motion, blink_rate=blink_rate, paste_back=paste_back,
-            generator=generator, on_step=_step_callback(self, callback_on_step_end),
+            action_units=action_units, arkit=arkit, timeline=timeline, num_inference_steps=num_inference_steps,
+            audio_scale=audio_scale, emotion_scale=emotion_scale, head_motion=head_motion, blink_rate=blink_rate,
+            paste_back=paste_back, generator=generator, on_step=_step_callback(self, callback_on_step_end),
         )  # fmt: skip
-
         for note in stream.notes:
-            warnings.warn(note, EmotionWarning, stacklevel=3)
+            warnings.warn(note, EmotionWarning, stacklevel=2)
 
         # 3. Sample and decode window by window
         chunks = list(stream)
