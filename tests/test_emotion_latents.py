@@ -7,6 +7,7 @@ import torch
 from emotion_models import FRAMES, LATENT_DIM, assert_same_weights, labels, make_latents_model
 
 from mooe.emotion import ACTION_UNITS
+from mooe.emotion.bank import EmotionBank
 from mooe.emotion.encoders import EncodedControl
 from mooe.emotion.latents import EmotionToLatents
 
@@ -73,3 +74,51 @@ def test_saved_latents_model_loads_bit_for_bit(tmp_path: Path) -> None:
     assert_same_weights(model, again)
     with torch.no_grad():
         assert torch.allclose(again(labels("fearful:.3")), model(labels("fearful:.3")), atol=1e-6)
+
+
+# --- bank ---------------------------------------------------------------------------------------------
+
+
+def test_a_new_bank_changes_nothing_and_a_trained_one_keeps_neutral_exact() -> None:
+    plain, banked = make_latents_model(), make_latents_model(use_bank=True, bank_entries=8)
+    missing, unexpected = banked.load_state_dict(plain.state_dict(), strict=False)
+    assert not unexpected and all(name.startswith("bank.") for name in missing)
+    wish = labels("happy", "sad:.3")
+    with torch.no_grad():
+        assert torch.equal(banked(wish), plain(wish))
+        assert banked.bank is not None
+        torch.nn.init.normal_(banked.bank.to_out.weight)
+        assert not torch.allclose(banked(wish), plain(wish))
+        assert not banked(labels("neutral")).any()
+
+
+def test_each_latent_finds_its_prototype_and_training_pulls_them_together() -> None:
+    torch.manual_seed(0)
+    bank = EmotionBank(LATENT_DIM, num_entries=6)
+    latents = bank.prototypes.detach()[[4, 1, 1, 3]][None]
+    exact = bank(latents)
+    assert exact.codes.tolist() == [[4, 1, 1, 3]]
+    assert exact.loss == 0
+    away = latents + 0.1 * torch.randn_like(latents)
+    optimizer = torch.optim.Adam(bank.parameters(), lr=0.01)
+    before = float(bank(away).loss.detach())
+    for _ in range(60):
+        optimizer.zero_grad()
+        bank(away).loss.backward()
+        optimizer.step()
+    assert float(bank(away).loss.detach()) < 0.5 * before
+
+
+def test_bank_losses_are_collected_only_when_asked_for() -> None:
+    model = make_latents_model(use_bank=True)
+    model(labels("happy"))
+    with model.collect_bank_losses() as losses:
+        model(labels("happy"))
+        model(labels("sad"))
+    model(labels("happy"))
+    assert len(losses) == 2
+    losses[0].backward()
+    assert model.bank is not None and model.bank.prototypes.grad is not None
+    with make_latents_model().collect_bank_losses() as none:
+        make_latents_model()(labels("happy"))
+    assert not none
