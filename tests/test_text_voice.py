@@ -63,7 +63,8 @@ def tiny_model(kind: str, folder: Path) -> Path:
     torch.manual_seed(0)
     size = {"vocab_size": len(WORDS), "pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
     if kind == "t5":
-        model: torch.nn.Module = T5EncoderModel(T5Config(d_model=16, d_kv=8, d_ff=32, num_layers=1, num_heads=2, **size))
+        config = T5Config(d_model=16, d_kv=8, d_ff=32, num_layers=1, num_heads=2, **size)
+        model: torch.nn.Module = T5EncoderModel(config)
     elif kind == "clip":
         model = CLIPTextModelWithProjection(
             CLIPTextConfig(hidden_size=16, intermediate_size=32, projection_dim=12, num_hidden_layers=1,
@@ -99,21 +100,16 @@ def test_a_text_encoder_that_is_not_there_is_refused(tmp_path: Path) -> None:
         TransformersEmbedder(tmp_path)
 
 
-def test_open_clip_embeds_texts() -> None:
+def test_open_clip_embeds_texts(tmp_path: Path) -> None:
     open_clip = pytest.importorskip("open_clip", reason="needs the extra clip")
     config = {
         "embed_dim": 16,
         "vision_cfg": {"image_size": 32, "layers": 1, "width": 64, "patch_size": 16},
         "text_cfg": {"context_length": 77, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1},
     }
-    folder = Path(str(open_clip.__file__)).parent
-    assert folder.is_dir()
-    import tempfile
-
-    with tempfile.TemporaryDirectory() as temporary:
-        (Path(temporary) / "mooe-tiny.json").write_text(json.dumps(config))
-        open_clip.add_model_config(temporary)
-        embedder = OpenClipEmbedder("mooe-tiny")
+    (tmp_path / "mooe-tiny.json").write_text(json.dumps(config))
+    open_clip.add_model_config(tmp_path)
+    embedder = OpenClipEmbedder("mooe-tiny")
     vectors = embedder.embed(["a happy face", "sad"])
     assert vectors.shape == (2, 16) == (2, embedder.dim)
     assert np.linalg.norm(vectors, axis=1) == pytest.approx(1, abs=1e-4)
