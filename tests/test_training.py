@@ -173,6 +173,22 @@ def test_emotion_stage_leaves_the_unet_and_moves_every_expert(
         assert {"bank", "discriminator", "emotion_shown"} <= set(stage(0)[1])
 
 
+def test_a_bank_can_be_added_to_given_weights_and_not_be_lost(tmp_path: Path) -> None:
+    from mooe.emotion.latents import EmotionToLatents
+    from mooe.errors import ConfigError
+    from training.train_emotion import start_encoder
+
+    plain = EmotionToLatents(latent_dim=32, num_latents=4, encoder_dim=32)
+    plain.save_pretrained(tmp_path / "plain/emotion_encoder")
+    banked = start_encoder(tmp_path / "plain", True)
+    wish = torch.eye(6)[:, None]
+    assert banked.bank is not None and torch.equal(banked(wish), plain(wish))
+    assert start_encoder(tmp_path / "plain", False).bank is None
+    banked.save_pretrained(tmp_path / "banked/emotion_encoder")
+    with pytest.raises(ConfigError, match="has a bank"):
+        start_encoder(tmp_path / "banked", False)
+
+
 def test_discriminator_learns_true_latents_and_teaches_only_the_prediction(
     corpus: MotionCorpus, codec: MotionCodec
 ) -> None:
