@@ -28,8 +28,8 @@ from mooe.face.topology import arkit_vector
 Array = NDArray[np.float32]
 WeightSpec: TypeAlias = Mapping[str, float] | Sequence[str] | None
 
-# Seconds that a change takes if nothing else is asked for: faces need about as long
-EASE = 0.4
+# Seconds that a change takes if nothing else is asked for: a quick onset, as experts show most of an emotion early
+EASE = 0.3
 _STAGES = re.compile(
     r"(?:,|;)?\s+(?:(?:that|which|and|then)\s+)*"
     r"(?:turn(?:s|ing)?\s+(?:in)?to|becom(?:es?|ing)|fad(?:es?|ing)\s+(?:in)?to|melt(?:s|ing)?\s+into"
