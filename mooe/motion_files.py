@@ -200,7 +200,7 @@ def _column(path: Path, body: list[list[str]], header: list[str], name: str) -> 
 def _times(path: Path, codes: list[str]) -> NDArray[np.float64] | None:
     """Seconds [F] from the first row; None if there are no timecodes.
 
-    The file does not say how many frames a second has: the smallest usual rate that its frame numbers allow is taken.
+    The file does not tell the frames a second: the smallest usual rate that its frame numbers allow is taken.
     """
     matches = [_TIMECODE.fullmatch(code.strip()) for code in codes]
     if not matches or any(match is None for match in matches):

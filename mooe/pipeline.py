@@ -257,9 +257,8 @@ class MoEEPipeline(DiffusionPipeline, SpeakerLoraMixin):
             head_track=head_track, text=text, voice=voice, language=language, paste_back=paste_back,
             generator=generator, on_step=_step_callback(self, callback_on_step_end),
         )  # fmt: skip
-
         for note in stream.notes:
-            warnings.warn(note, EmotionWarning, stacklevel=3)
+            warnings.warn(note, EmotionWarning, stacklevel=2)
 
         # 3. Sample and decode window by window
         chunks = list(stream)

@@ -136,26 +136,81 @@ def test_motion_stage_resumes_as_if_unbroken(tmp_path: Path, corpus: MotionCorpu
     assert MotionUNet.from_pretrained(tmp_path / "broken/weights").config["latent_channels"] == 48
 
 
+@pytest.mark.parametrize("extra", [False, True])
 def test_emotion_stage_leaves_the_unet_and_moves_every_expert(
-    tmp_path: Path, corpus: MotionCorpus, codec: MotionCodec
+    tmp_path: Path, corpus: MotionCorpus, codec: MotionCodec, extra: bool
 ) -> None:
     from mooe.emotion.adapters import MoEEAdapters
+    from mooe.emotion.discriminator import LatentEmotionDiscriminator
     from mooe.emotion.latents import EmotionToLatents
 
     network = unet().requires_grad_(False)
     before = [p.clone() for p in network.parameters()]
     adapters = MoEEAdapters.from_unet(network.unet, latent_dim=32, inner_dim=16)
     adapters.attach(network.unet)
-    encoder = EmotionToLatents(latent_dim=32, num_latents=4, encoder_dim=32)
-    start = {n: p.clone() for n, p in adapters.named_parameters()}
-    config = EmotionConfig(loop_config(tmp_path, 6), tmp_path, tmp_path, tmp_path, batch_size=3, window=12)
-    stage = EmotionStage(config, corpus, codec, network, adapters, encoder)
-    loop = TrainingLoop(config.loop, {"adapters": adapters, "encoder": encoder}, stage, lambda folder: None)
+    encoder = EmotionToLatents(latent_dim=32, num_latents=4, encoder_dim=32, use_bank=extra)
+    modules: dict[str, torch.nn.Module] = {"adapters": adapters, "encoder": encoder}
+    discriminator = LatentEmotionDiscriminator(codec.latent_channels, 8) if extra else None
+    if discriminator is not None:
+        modules["discriminator"] = discriminator
+    start = {f"{m}.{n}": p.clone() for m, module in modules.items() for n, p in module.named_parameters()}
+    weight = 0.1 if extra else 0.0
+    config = EmotionConfig(
+        loop_config(tmp_path, 6), tmp_path, tmp_path, tmp_path, batch_size=3, window=12, discriminator_weight=weight
+    )
+    stage = EmotionStage(config, corpus, codec, network, adapters, encoder, discriminator)
+    loop = TrainingLoop(config.loop, modules, stage, lambda folder: None)
     loop.prepare()
     loop.run()
     assert all(torch.equal(a, b) for a, b in zip(before, network.parameters(), strict=True))
-    moved = [n for n, p in adapters.named_parameters() if not torch.equal(start[n], p)]
-    assert len(moved) == len(start)
+    still = [
+        f"{m}.{n}" for m, module in modules.items() for n, p in module.named_parameters()
+        if torch.equal(start[f"{m}.{n}"], p)
+    ]  # fmt: skip
+    # a wish is a label here, so what reads action units has nothing to learn
+    assert all("action_unit" in name for name in still)
+    if extra:
+        assert {"bank", "discriminator", "emotion_shown"} <= set(stage(0)[1])
+
+
+def test_a_bank_can_be_added_to_given_weights_and_not_be_lost(tmp_path: Path) -> None:
+    from mooe.emotion.latents import EmotionToLatents
+    from mooe.errors import ConfigError
+    from training.train_emotion import start_encoder
+
+    plain = EmotionToLatents(latent_dim=32, num_latents=4, encoder_dim=32)
+    plain.save_pretrained(tmp_path / "plain/emotion_encoder")
+    banked = start_encoder(tmp_path / "plain", True)
+    wish = torch.eye(6)[:, None]
+    assert banked.bank is not None and torch.equal(banked(wish), plain(wish))
+    assert start_encoder(tmp_path / "plain", False).bank is None
+    banked.save_pretrained(tmp_path / "banked/emotion_encoder")
+    with pytest.raises(ConfigError, match="has a bank"):
+        start_encoder(tmp_path / "banked", False)
+
+
+def test_discriminator_learns_true_latents_and_teaches_only_the_prediction(
+    corpus: MotionCorpus, codec: MotionCodec
+) -> None:
+    from mooe.emotion.discriminator import LatentEmotionDiscriminator
+
+    torch.manual_seed(0)
+    discriminator = LatentEmotionDiscriminator(codec.latent_channels, 16)
+    rng = np.random.default_rng(0)
+    batch = draw_batch([corpus.sample(rng, neutral=0.0, compound=0.0) for _ in range(8)], codec, rng)
+    predicted = torch.zeros_like(batch.latents, requires_grad=True)
+    learning, teaching = discriminator.losses(batch.latents, predicted, batch.emotion, torch.ones(8))
+    teaching.backward(retain_graph=True)
+    assert predicted.grad is not None and predicted.grad.any()
+    assert all(p.grad is None for p in discriminator.parameters())
+    optimizer = torch.optim.Adam(discriminator.parameters(), lr=0.01)
+    before = float(learning.detach())
+    for _ in range(40):
+        optimizer.zero_grad()
+        discriminator.losses(batch.latents, predicted, batch.emotion, torch.ones(8))[0].backward()
+        optimizer.step()
+    after, _ = discriminator.losses(batch.latents, predicted, batch.emotion, torch.ones(8))
+    assert float(after.detach()) < 0.7 * before
 
 
 def test_pose_stage_learns(tmp_path: Path) -> None:

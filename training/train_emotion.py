@@ -27,6 +27,7 @@ from mooe.emotion.adapters import MoEEAdapters
 from mooe.emotion.discriminator import LatentEmotionDiscriminator
 from mooe.emotion.gates import gate_loss
 from mooe.emotion.latents import EmotionToLatents
+from mooe.errors import ConfigError
 from mooe.motion.codec import MotionCodec
 from mooe.motion.unet import MotionUNet
 from training.common import LoopConfig, TrainingLoop, arguments, run_command, setup_unet, take_streams
@@ -186,6 +187,25 @@ class EmotionStage:
         return (torch.cos(timestep / 1000 * math.pi / 2) * error).mean()
 
 
+def start_encoder(init: Path | None, use_bank: bool) -> EmotionToLatents:
+    """The encoder to begin with: new, or the one in the folder `init`, with a new bank if it has none and shall.
+
+    Raises:
+        ConfigError: it has a bank and shall have none.
+    """
+    if init is None:
+        return EmotionToLatents(use_bank=use_bank)
+    encoder = EmotionToLatents.from_pretrained(init / "emotion_encoder")
+    if encoder.config["use_bank"] == use_bank:
+        return encoder
+    if not use_bank:
+        raise ConfigError(f"The emotion encoder in {init} has a bank: set use_bank to true, or begin without init.")
+    settings = {key: value for key, value in encoder.config.items() if not key.startswith("_")}
+    banked = EmotionToLatents(**settings | {"use_bank": True})
+    banked.load_state_dict(encoder.state_dict(), strict=False)
+    return banked
+
+
 def main() -> None:
     """Train stage 2 by a configuration file."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
@@ -197,11 +217,10 @@ def main() -> None:
     unet = MotionUNet.from_pretrained(config.motion)
     unet.requires_grad_(False)
     setup_unet(unet, config.loop)
+    encoder = start_encoder(config.init, config.use_bank)
     if config.init is not None:
-        encoder = EmotionToLatents.from_pretrained(config.init / "emotion_encoder")
         adapters = MoEEAdapters.from_pretrained(config.init / "adapters")
     else:
-        encoder = EmotionToLatents(use_bank=config.use_bank)
         adapters = MoEEAdapters.from_unet(
             unet.unet,
             inner_dim=config.inner_dim,

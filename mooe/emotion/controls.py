@@ -28,8 +28,8 @@ from mooe.face.topology import arkit_vector
 Array = NDArray[np.float32]
 WeightSpec: TypeAlias = Mapping[str, float] | Sequence[str] | None
 
-# Seconds that a change takes if nothing else is asked for: faces need about as long
-EASE = 0.5
+# Seconds that a change takes if nothing else is asked for: a quick onset, as experts show most of an emotion early
+EASE = 0.3
 _STAGES = re.compile(
     r"(?:,|;)?\s+(?:(?:that|which|and|then)\s+)*"
     r"(?:turn(?:s|ing)?\s+(?:in)?to|becom(?:es?|ing)|fad(?:es?|ing)\s+(?:in)?to|melt(?:s|ing)?\s+into"
@@ -277,15 +277,18 @@ def parse_expression(spec: EmotionSpec) -> tuple[EmotionMix, Array]:
     arkit = np.zeros(len(ARKIT_NAMES), np.float32)
     if spec is None or isinstance(spec, EmotionMix) or not isinstance(spec, str | Mapping | Sequence):
         return parse_emotion(spec), arkit
-    items = [spec] if isinstance(spec, str) else list(spec.items() if isinstance(spec, Mapping) else spec)
-    rest = []
-    for item in items:
-        name, weight = item if isinstance(spec, Mapping) else read_item(item)
+    rest: dict[str, float] | list[str]
+    if isinstance(spec, Mapping):
+        pairs: list[tuple[str, float | str]] = [(str(name), weight) for name, weight in spec.items()]
+        rest = {name: weight for name, weight in spec.items() if not is_pattern(name)}
+    else:
+        items = [spec] if isinstance(spec, str) else list(spec)
+        pairs = [read_item(item) for item in items]
+        rest = [item for item, (name, _) in zip(items, pairs, strict=True) if not is_pattern(name)]
+    for name, weight in pairs:
         if is_pattern(name):
             arkit = np.maximum(arkit, pattern_weights(name, check_weight(weight, f"weight of {name!r}")))
-        else:
-            rest.append(item)
-    return parse_emotion(dict(rest) if isinstance(spec, Mapping) else rest), arkit
+    return parse_emotion(rest), arkit
 
 
 def split_stages(prompt: str) -> list[str]:

@@ -55,7 +55,9 @@ COMPOUND_TEMPLATES = (
     "torn between {n} and {m}", "{n} mixed with {m}", "{who} looks {a} and {b}", "half {a}, half {b}",
     "{n} and {m}", "{e} and {b}", "{a}, {f}",
 )  # fmt: skip
-_WHO = ("she", "he", "the woman", "the man", "the girl", "the boy", "my boss", "this person", "grandma")
+_WHO = (
+    "she", "he", "the woman", "the man", "the girl", "the boy", "my boss", "this person", "the speaker", "grandma",
+)  # fmt: skip
 _WHOSE, _WHOM = ("her", "his", "their"), ("her", "him", "them", "the portrait")
 _PERSON = ("woman", "man", "girl", "boy", "child", "person", "teacher", "lady", "speaker", "old man")
 _GREETINGS = ("", "", "", "", "please, ", "portrait: ", "mood: ", "emotion: ", "I want ", "now ")
