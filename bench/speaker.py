@@ -66,13 +66,15 @@ def generate(pipeline: MoEEPipeline, clip: SpeechClip, emotion: str, seed: int =
     driver = MotionDriver(
         pipeline.unet, pipeline.emotion_encoder, pipeline.pose_predictor, clip.features[0].astype(np.float32),
         EmotionTimeline.constant(parse_emotion(emotion)), generator, head_motion=1.0, blink_rate=BLINK_RATE,
+        blink_length=pipeline.blink_length,
     )  # fmt: skip
     sampler = WindowSampler(pipeline.unet, pipeline.adapters, pipeline.scheduler, generator, 6, Guidance())
     with torch.no_grad():
         latents = [part for _, part, _ in iterate_windows(clip.num_frames, driver.window, sampler)]
         displacement = pipeline.codec.decode(torch.cat(latents, 1))[0].numpy()
     seeds = torch.randint(0, 2**31 - 1, (3,), generator=torch.Generator().manual_seed(seed)).tolist()
-    return displacement, BlinkSchedule(np.random.default_rng(seeds[1]), BLINK_RATE).take(clip.num_frames)
+    schedule = BlinkSchedule(np.random.default_rng(seeds[1]), BLINK_RATE, pipeline.blink_length)
+    return displacement, schedule.take(clip.num_frames)
 
 
 def style_measures(displacement: Array, clip: SpeechClip, blink: Array) -> dict[str, float]:

@@ -259,7 +259,7 @@ class MoEEPipeline(DiffusionPipeline, SpeakerLoraMixin):
             features = self.speech_encoder.encode(stream.audio)
         driver = MotionDriver(
             self.unet, self.emotion_encoder, self.pose_predictor, features, settings.timeline, settings.generator,
-            head_motion=settings.head_motion, blink_rate=settings.blink_rate,
+            head_motion=settings.head_motion, blink_rate=settings.blink_rate, blink_length=self.blink_length,
         )  # fmt: skip
         sampler = WindowSampler(
             self.unet, self.adapters, self.scheduler, settings.generator, settings.steps, settings.guidance,

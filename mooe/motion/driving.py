@@ -36,6 +36,7 @@ class MotionDriver:
         generator: source of the seeds of head motion, blinks and gaze.
         head_motion: gain of the head's motion.
         blink_rate: blinks a minute.
+        blink_length: of a blink, 1 is usual.
     """
 
     def __init__(
@@ -49,6 +50,7 @@ class MotionDriver:
         *,
         head_motion: float,
         blink_rate: float,
+        blink_length: float = 1.0,
     ) -> None:
         self._unet, self._emotion_encoder = unet, emotion_encoder
         self._features = features
@@ -59,7 +61,7 @@ class MotionDriver:
         # one seed a process, so that changing one control leaves the others as they were
         seeds = torch.randint(0, 2**31 - 1, (3,), generator=generator).tolist()
         self._pose = self._head_pose(pose_predictor, padded, head_motion, seeds[0])
-        blink = BlinkSchedule(np.random.default_rng(seeds[1]), blink_rate).take(padded)
+        blink = BlinkSchedule(np.random.default_rng(seeds[1]), blink_rate, blink_length).take(padded)
         gaze = GazeSchedule(np.random.default_rng(seeds[2])).take(padded)
         self._controls = Controls(self._emotion.sum(1), blink, gaze, self._pose[:, :3], self._pose[:, 3:]).stack()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,8 +17,9 @@ from mooe.emotion.taxonomy import EMOTIONS
 from mooe.errors import NoFaceError
 from mooe.face.alignment import HeadAlignment, rotation_vector
 from mooe.face.regions import ARKIT_NAMES, LEFT_EYE, LIP_PAIRS, RIGHT_EYE
-from mooe.motion.behavior import BLINK_CURVE
+from mooe.motion.behavior import BLINK_CURVE, blink_curve
 from mooe.motion.controls import RADIANS_PER_WEIGHT
+from mooe.motion.lora import LONGEST_BLINK, SHORTEST_BLINK
 from training.corpus.tracking import FaceTrack
 
 Array = NDArray[np.float32]
@@ -25,6 +27,9 @@ _FLIP = np.array([1.0, -1.0, -1.0], np.float32)
 # Frames of deviation of a filter against the tracker's jitter; wider ones would blunt the lips' closures
 _SMOOTHING = 0.6
 _SHUT = 0.45
+# Frames of a usual blink in which the lids are more than half shut
+SHUT_FRAMES = int((BLINK_CURVE > 0.5).sum())
+LONGEST_CURVE = len(blink_curve(LONGEST_BLINK))
 # Share of the calmest frames from which the resting face comes
 _CALM_SHARE = 0.08
 
@@ -240,17 +245,27 @@ def _eye_direction(blendshapes: Array) -> Array:
 
 
 def blink_track(blendshapes: Array) -> Array:
-    """The usual blink's curve at each blink seen, ``[F]``: how this person's lids really move is left to be learnt."""
+    """Lid closing ``[F]``: at each blink seen the usual curve, as long as that blink."""
     lids = blendshapes[:, [ARKIT_NAMES.index(f"eyeBlink{side}") for side in ("Left", "Right")]].mean(1)
     # lids that always hang count from where they hang
     shut = lids - np.median(lids) > _SHUT * (1 - float(np.median(lids)))
-    starts = np.flatnonzero(shut & ~np.concatenate([[False], shut[:-1]]))
-    track = np.zeros(len(lids) + len(BLINK_CURVE), np.float32)
-    for start in starts:
-        # the curve is past one half at its second frame
-        begin = max(start - 1, 0)
-        track[begin : begin + len(BLINK_CURVE)] = np.maximum(track[begin : begin + len(BLINK_CURVE)], BLINK_CURVE)
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], shut, [False]]).astype(np.int8)))
+    track = np.zeros(len(lids) + LONGEST_CURVE, np.float32)
+    for start, stop in zip(edges[::2], edges[1::2], strict=True):
+        curve = blink_curve(float(np.clip((stop - start) / SHUT_FRAMES, SHORTEST_BLINK, LONGEST_BLINK)))
+        begin = max(start - int(np.argmax(curve > 0.5)), 0)
+        track[begin : begin + len(curve)] = np.maximum(track[begin : begin + len(curve)], curve)
     return track[: len(lids)]
+
+
+def blink_length(tracks: Iterable[Array]) -> float:
+    """Mean length of the blinks in tracks ``[F]`` from :func:`blink_track`, 1 is usual, and 1 where there are none."""
+    count = frames = 0
+    for track in tracks:
+        shut = track > 0.5
+        count += int((shut & ~np.concatenate([[False], shut[:-1]])).sum())
+        frames += int(shut.sum())
+    return float(np.clip(frames / count / SHUT_FRAMES, SHORTEST_BLINK, LONGEST_BLINK)) if count else 1.0
 
 
 def action_units(blendshapes: Array) -> Array:
