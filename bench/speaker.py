@@ -18,8 +18,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mooe.emotion.timeline import EmotionTimeline
 from mooe.emotion import parse_emotion
+from mooe.emotion.timeline import EmotionTimeline
 from mooe.face.regions import LEFT_LID_PAIRS, RIGHT_LID_PAIRS
 from mooe.face.topology import canonical_points
 from mooe.media import write_json
@@ -157,9 +157,7 @@ def _speak_all(pipeline: MoEEPipeline, clips: list[SpeechClip]) -> dict[str, lis
 
 def _emotion_kept(made: dict[str, dict[str, list[tuple[Array, Array]]]], emotion: str) -> dict[str, float]:
     """What asking for an emotion changes, adapted against base: size and direction of the mean change."""
-    changes = {
-        name: (result[emotion][0][0] - result["neutral"][0][0]).mean(0).ravel() for name, result in made.items()
-    }
+    changes = {name: (result[emotion][0][0] - result["neutral"][0][0]).mean(0).ravel() for name, result in made.items()}
     base, lora = changes["base"], changes["lora"]
     cosine = float(base @ lora / (np.linalg.norm(base) * np.linalg.norm(lora)))
     return {"size": float(np.linalg.norm(lora) / np.linalg.norm(base)), "cosine": cosine}

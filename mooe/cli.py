@@ -150,6 +150,10 @@ def generate(
     model: Annotated[
         str | None, typer.Option(help="A folder or hub name of other weights, or 'debug' [default: built in].")
     ] = None,
+    lora: Annotated[
+        list[str] | None,
+        typer.Option(metavar="FILE[:WEIGHT]", help="A speaker's way of speaking, weight 0 to 2; several add up."),
+    ] = None,
 ) -> None:
     """Make a talking video from a portrait and speech."""
     request = Request(

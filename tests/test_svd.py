@@ -175,5 +175,5 @@ def test_missing_weights_and_crops_are_named(tmp_path: Path, svd_folder: Path) -
         SVDBase.from_pretrained(tmp_path)
     with pytest.raises(WeightsError, match="holds no SVDTalker"):
         SVDTalker.from_pretrained(tmp_path, SVDBase.from_pretrained(svd_folder))
-    with pytest.raises(ConfigError, match="prepare.py"):
+    with pytest.raises(ConfigError, match=r"prepare\.py"):
         CropCorpus(tmp_path, FRAMES)

@@ -114,8 +114,6 @@ def test_a_killed_run_goes_on_as_if_unbroken(
 
 def test_unknown_settings_are_named(corpus: Path, tmp_path: Path) -> None:
     words = command(corpus, tmp_path, 1, 2)
-    done = subprocess.run(
-        [*words, "loop.step=3"], env=environment(), capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([*words, "loop.step=3"], env=environment(), capture_output=True, text=True, check=False)
     assert done.returncode != 0
     assert "'step'" in done.stderr and "did you mean 'steps'" in done.stderr

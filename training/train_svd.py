@@ -76,9 +76,7 @@ class SVDStage:
         noised = clean + level * torch.from_numpy(noise).to(clean.device)
         kept = torch.tensor([stream.random() >= config.drop_audio for stream in streams], device=clean.device)
         emotion = batch.emotion if config.part == "emotion" else None
-        condition = talker.condition(
-            batch.reference, batch.features, emotion=emotion, audible=batch.audible & kept
-        )
+        condition = talker.condition(batch.reference, batch.features, emotion=emotion, audible=batch.audible & kept)
         self._contexts.enter_context(talker.attending(condition))
         error = talker.denoise(noised, sigma, condition) - clean
         loss = (error.square() * (level**2 + 1) / level**2).mean()

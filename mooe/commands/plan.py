@@ -56,7 +56,7 @@ class Plan:
         return (weights + 2 * cost.checkpoint_bytes) / _GB
 
     def training_gb(self, cost: Cost, part: str, checkpointing: bool) -> float:
-        """Memory to train a part at batch size 1: frozen weights bf16; trained ones, gradients, Adam and EMA float32."""
+        """Memory to train a part at batch size 1: frozen weights bf16; what is trained, Adam and EMA float32."""
         trained = self.trained_parameters[part]
         frozen = self.base_parameters + self.other_parameters + sum(self.trained_parameters.values()) - trained
         activations = cost.checkpoint_bytes if checkpointing else cost.activation_bytes

@@ -72,9 +72,7 @@ class SpeakerLoraMixin(LoraBaseMixin):
         for kept in self._speakers():
             kept.clear()
 
-    def load_lora_weights(
-        self, path: str | PathLike[str], adapter_name: str | None = None, **kwargs: Any
-    ) -> None:
+    def load_lora_weights(self, path: str | PathLike[str], adapter_name: str | None = None, **kwargs: Any) -> None:
         """Load a speaker's adapter and make it the active one, at weight 1.
 
         Args:
@@ -112,7 +110,7 @@ class SpeakerLoraMixin(LoraBaseMixin):
         self.unet.eval()
 
     def save_lora_weights(self, folder: str | PathLike[str], adapter_name: str = "default") -> None:
-        """Write an adapter as ``pytorch_lora_weights.safetensors`` in ``folder`` (raises WeightsError if not loaded)."""
+        """Write an adapter as ``pytorch_lora_weights.safetensors`` in ``folder`` (WeightsError if not loaded)."""
         if adapter_name not in getattr(self.unet, "peft_config", {}):
             raise WeightsError(f"There is no LoRA adapter '{adapter_name}' to save: load or train it first.")
         save_unet_lora(self.unet, folder, adapter_name, self._speakers()[0].get(adapter_name, 1.0))

@@ -209,7 +209,7 @@ class SVDTalker(nn.Module):
             yield
 
     def denoise(self, noised: Tensor, sigma: Tensor, condition: SVDCondition) -> Tensor:
-        """Clean latents ``[B, F, C, h, w]`` of noised ones with noise levels ``sigma`` ``[B]``, within :meth:`attending`.
+        """Clean latents ``[B, F, C, h, w]`` of noised ones at levels ``sigma`` ``[B]``, within :meth:`attending`.
 
         EDM preconditioning for SVD's v-prediction: c_skip = 1 / (s^2 + 1), c_out = -s / sqrt(s^2 + 1),
         c_in = 1 / sqrt(s^2 + 1), c_noise = ln(s) / 4.

@@ -67,7 +67,9 @@ class CropCorpus:
             torch.from_numpy(np.stack(emotions)), torch.tensor(audible),
         )  # fmt: skip
 
-    def _window(self, rng: np.random.Generator) -> tuple[NDArray[np.uint8], NDArray[np.uint8], np.ndarray, np.ndarray, bool]:
+    def _window(
+        self, rng: np.random.Generator
+    ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], np.ndarray, np.ndarray, bool]:
         path, crop = self.pairs[int(rng.integers(len(self.pairs)))]
         clip = FilmedClip.load(path)
         first = int(rng.integers(max(clip.num_frames - self.window, 0) + 1))

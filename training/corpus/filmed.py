@@ -146,7 +146,7 @@ class FilmedCorpus:
         first = self._first(rng, path)
         other = None
         if alternative:
-            others = [p for p in self._paths[not bool(clip.emotion.any())]] or self._paths[bool(clip.emotion.any())]
+            others = self._paths[not clip.emotion.any()] or self._paths[bool(clip.emotion.any())]
             chosen = self._choose(rng, others)
             start = self._first(rng, chosen)
             other = hold_last(self._load(chosen).displacement[start : start + self.window], self.window)

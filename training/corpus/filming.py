@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -82,7 +83,9 @@ def frame_faults(track: FaceTrack, limits: QualityLimits) -> list[str]:
     """What is wrong with each frame, "" where nothing is."""
     corners = track.landmarks[:, RIGHT_EYE[0], :2] - track.landmarks[:, LEFT_EYE[0], :2]
     eyes = np.linalg.norm(corners, axis=1)
-    turn = np.array([_turn(points) if found else 0.0 for points, found in zip(track.landmarks, track.found, strict=True)])
+    turn = np.array(
+        [_turn(points) if found else 0.0 for points, found in zip(track.landmarks, track.found, strict=True)]
+    )
     checks = (
         (~track.found, "no face"),
         (track.crowded, "several faces"),
@@ -153,7 +156,7 @@ def _divide(stretch: Stretch, track: FaceTrack, limits: QualityLimits) -> list[S
         return [Stretch(stretch.start, stretch.stop, f"shorter than {limits.min_seconds:g} s")]
     pieces = int(np.ceil(seconds / limits.max_seconds))
     bounds = np.linspace(stretch.start, stretch.stop, pieces + 1).astype(int)
-    return [Stretch(int(a), int(b), "") for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
+    return [Stretch(int(a), int(b), "") for a, b in pairwise(bounds)]
 
 
 def _seconds(stretch: Stretch, track: FaceTrack) -> float:

@@ -37,7 +37,7 @@ class SpeakerStyle:
         blink_length: length of a blink, 1 is usual.
     """
 
-    mouth: MouthStyle = MouthStyle()
+    mouth: MouthStyle = field(default_factory=MouthStyle)
     held: dict[str, float] = field(default_factory=dict)
     talking: dict[str, float] = field(default_factory=dict)
     blink_length: float = 1.0
