@@ -22,6 +22,7 @@ from mooe.emotion.latents import EmotionToLatents
 from mooe.errors import WeightsError
 from mooe.motion.unet import AUDIO_CONTEXT
 from mooe.svd.adapters import SVDConditioner, TokenAdapters
+from mooe.weights import own_memory
 
 PUBLISHED = "stabilityai/stable-video-diffusion-img2vid-xt"
 FRAMES_PER_SECOND, MOTION_BUCKET, AUGMENTATION = 24, 127, 0.0
@@ -76,7 +77,7 @@ class SVDBase:
             ) from error
         base = cls(**parts)
         for part in (base.unet, base.vae, base.image_encoder):
-            part.requires_grad_(False).eval()
+            own_memory(part.requires_grad_(False).eval())
         return base
 
     def to(self, device: torch.device | str) -> SVDBase:
@@ -184,7 +185,7 @@ class SVDTalker(nn.Module):
     def from_pretrained(cls, folder: str | PathLike[str], base: SVDBase) -> SVDTalker:
         """Load the trained parts and attach them to ``base`` (raises WeightsError)."""
         try:
-            parts = {name: kind.from_pretrained(Path(folder) / name) for name, kind in _PARTS.items()}
+            parts = {name: own_memory(kind.from_pretrained(Path(folder) / name)) for name, kind in _PARTS.items()}
         except (OSError, ValueError) as error:
             reason = str(error).strip().splitlines()[0]
             raise WeightsError(f"'{folder}' holds no SVDTalker ({reason}): give a folder that it saved.") from error
