@@ -36,7 +36,7 @@ def denoise(unet: MotionUNet) -> torch.Tensor:
 def adapter(folder: Path, seed: int, blink_length: float = 1.0) -> torch.Tensor:
     """Writes an adapter that is not zero; gives what the model does with it."""
     unet = MoEEPipeline.from_pretrained("debug").unet
-    add_speaker_lora(unet, rank=2, alpha=2.0)
+    add_speaker_lora(unet, rank=2, alpha=2)
     generator = torch.Generator().manual_seed(seed)
     for parameter in unet.parameters():
         if parameter.requires_grad:

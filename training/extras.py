@@ -7,7 +7,7 @@ import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from diffusers.models.modeling_utils import ModelMixin
@@ -159,7 +159,7 @@ def make_preview(config: PreviewConfig | None, build: Callable[[], MoEEPipeline]
 
     def preview(path: Path) -> None:
         pipeline = build()
-        clip = pipeline(
+        clip: Any = pipeline(
             image,
             speech,
             config.emotion,

@@ -49,7 +49,7 @@ class LoraTrainingConfig:
     """Pipeline folder to adapt; none adapts the built-in weights."""
     rank: int = 8
     """Inner width of the matrices."""
-    alpha: float = 8.0
+    alpha: int = 8
     """The matrices' product is scaled by alpha / rank."""
     targets: tuple[str, ...] = SPEAKER_TARGETS
     """Ends of the names of the UNet's layers to adapt."""

@@ -157,7 +157,7 @@ def save_unet_lora(
 
 
 def add_speaker_lora(
-    unet: PeftAdapterMixin, rank: int = 8, alpha: float = 8.0, targets: Sequence[str] = SPEAKER_TARGETS
+    unet: PeftAdapterMixin, rank: int = 8, alpha: int = 8, targets: Sequence[str] = SPEAKER_TARGETS
 ) -> None:
     """Add a new adapter named ``default`` to a UNet; it starts at zero, so the UNet gives what it gave before.
 

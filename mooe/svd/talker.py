@@ -185,7 +185,9 @@ class SVDTalker(nn.Module):
     def from_pretrained(cls, folder: str | PathLike[str], base: SVDBase) -> SVDTalker:
         """Load the trained parts and attach them to ``base`` (raises WeightsError)."""
         try:
-            parts = {name: own_memory(kind.from_pretrained(Path(folder) / name)) for name, kind in _PARTS.items()}
+            parts: dict[str, Any] = {
+                name: own_memory(kind.from_pretrained(Path(folder) / name)) for name, kind in _PARTS.items()
+            }
         except (OSError, ValueError) as error:
             reason = str(error).strip().splitlines()[0]
             raise WeightsError(f"'{folder}' holds no SVDTalker ({reason}): give a folder that it saved.") from error

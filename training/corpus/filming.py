@@ -244,7 +244,8 @@ def _eye_direction(blendshapes: Array) -> Array:
 
     right = weight("eyeLookOutLeft") + weight("eyeLookInRight") - weight("eyeLookInLeft") - weight("eyeLookOutRight")
     up = sum(weight(f"eyeLookUp{s}") - weight(f"eyeLookDown{s}") for s in ("Left", "Right"))
-    return np.stack([right, up], 1).astype(np.float32) / 2
+    direction: Array = (np.stack([right, up], 1) / 2).astype(np.float32)
+    return direction
 
 
 def blink_track(blendshapes: Array) -> Array:
