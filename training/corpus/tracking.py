@@ -88,7 +88,7 @@ def read_frames(path: Path) -> Iterator[tuple[float, Image]]:
             stream.thread_type = "AUTO"
             first, last = None, -1.0
             for frame in cast(InputContainer, container).decode(stream):
-                if frame.time is None:
+                if frame.pts is None:
                     continue
                 first = frame.time if first is None else first
                 time = frame.time - first
