@@ -65,9 +65,11 @@ def make(features: Path, out: Path, seed: int) -> None:
 def generate(pipeline: MoEEPipeline, clip: SpeechClip, emotion: str, seed: int = 0) -> tuple[Array, Array]:
     """Sampled displacements ``[F, 478, 3]`` of a clip of speech, and the blink control ``[F]`` that drove them."""
     generator = torch.Generator().manual_seed(seed)
+    features = FeatureReader(iter([clip.features[0].astype(np.float32)]))
     driver = MotionDriver(
-        pipeline.unet, pipeline.emotion_encoder, pipeline.pose_predictor, FeatureReader(iter([clip.features[0].astype(np.float32)])),
+        pipeline.unet, pipeline.emotion_encoder, pipeline.pose_predictor, features,
         EmotionTimeline.constant(parse_emotion(emotion)), generator, head_motion=1.0, blink_rate=BLINK_RATE,
+        blink_length=pipeline.blink_length,
     )  # fmt: skip
     sampler = WindowSampler(pipeline.unet, pipeline.adapters, pipeline.scheduler, generator, 6, Guidance())
     with torch.no_grad():
@@ -76,7 +78,8 @@ def generate(pipeline: MoEEPipeline, clip: SpeechClip, emotion: str, seed: int =
             latents.append(motion.window()[1])
         displacement = pipeline.codec.decode(torch.cat(latents, 1))[0].numpy()
     seeds = torch.randint(0, 2**31 - 1, (3,), generator=torch.Generator().manual_seed(seed)).tolist()
-    return displacement, BlinkSchedule(np.random.default_rng(seeds[1]), BLINK_RATE).take(clip.num_frames)
+    schedule = BlinkSchedule(np.random.default_rng(seeds[1]), BLINK_RATE, pipeline.blink_length)
+    return displacement, schedule.take(clip.num_frames)
 
 
 def style_measures(displacement: Array, clip: SpeechClip, blink: Array) -> dict[str, float]:
@@ -159,9 +162,7 @@ def _speak_all(pipeline: MoEEPipeline, clips: list[SpeechClip]) -> dict[str, lis
 
 def _emotion_kept(made: dict[str, dict[str, list[tuple[Array, Array]]]], emotion: str) -> dict[str, float]:
     """What asking for an emotion changes, adapted against base: size and direction of the mean change."""
-    changes = {
-        name: (result[emotion][0][0] - result["neutral"][0][0]).mean(0).ravel() for name, result in made.items()
-    }
+    changes = {name: (result[emotion][0][0] - result["neutral"][0][0]).mean(0).ravel() for name, result in made.items()}
     base, lora = changes["base"], changes["lora"]
     cosine = float(base @ lora / (np.linalg.norm(base) * np.linalg.norm(lora)))
     return {"size": float(np.linalg.norm(lora) / np.linalg.norm(base)), "cosine": cosine}

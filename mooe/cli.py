@@ -232,8 +232,15 @@ app.command("reenact")(reenact.reenact)
 
 
 @app.command()
-def doctor() -> None:
+def doctor(
+    plan: Annotated[str | None, typer.Option(help="Estimate memory and speed of a larger size instead: svd.")] = None,
+) -> None:
     """Tell what is installed, what works, and what to do about the rest."""
+    if plan is not None:
+        from mooe.commands.plan import make_plan, plan_text
+
+        print(plan_text(make_plan(plan)))
+        return
     from mooe.doctor import diagnose
 
     with native_logs_hidden():

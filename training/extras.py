@@ -1,4 +1,4 @@
-"""What a training stage may ask for besides its loop: attention, checkpointing of activations, trackers, hub, previews."""
+"""What a training stage may ask for besides its loop: attention, activation checkpointing, trackers, hub, previews."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import importlib.util
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 from diffusers.models.modeling_utils import ModelMixin
@@ -159,8 +159,12 @@ def make_preview(config: PreviewConfig | None, build: Callable[[], MoEEPipeline]
 
     def preview(path: Path) -> None:
         pipeline = build()
-        clip = pipeline(
-            image, speech, config.emotion, generator=torch.Generator().manual_seed(0), paste_back=False,
+        clip: Any = pipeline(
+            image,
+            speech,
+            config.emotion,
+            generator=torch.Generator().manual_seed(0),
+            paste_back=False,
             # the head has a stage of its own
             head_motion=0.0,
         )

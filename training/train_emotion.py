@@ -109,9 +109,7 @@ class EmotionStage:
         streams = take_streams(config.loop.seed + 1, step, config.batch_size)
         single = step < config.single_share * config.loop.steps
         compound = 0.0 if single else config.compound_share
-        takes = [
-            self.corpus.sample(stream, neutral=0.0, compound=compound, alternative=True) for stream in streams
-        ]
+        takes = [self.corpus.sample(stream, neutral=0.0, compound=compound, alternative=True) for stream in streams]
         batch = draw_batch(takes, self.codec, streams)
         start, weight = self._noisy_emotion(batch, streams)
         noised, timestep = noise_latents(batch, streams, start, pure_share=config.pure_share)

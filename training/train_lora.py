@@ -11,22 +11,28 @@ from __future__ import annotations
 
 import argparse
 import logging
-from dataclasses import dataclass
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from mooe.config import load_config
 from mooe.emotion.adapters import MoEEAdapters
 from mooe.emotion.latents import EmotionToLatents
+from mooe.emotion.taxonomy import EMOTIONS
 from mooe.motion.codec import MotionCodec
 from mooe.motion.lora import SPEAKER_TARGETS, add_speaker_lora, save_unet_lora
 from mooe.motion.unet import MotionUNet
 from mooe.pipeline import MoEEPipeline
 from training.common import LoopConfig, TrainingLoop, arguments, run_command, setup_unet, take_streams
 from training.corpus.filmed import CLIPS_FOLDER, Corpus, FilmedCorpus, filmed_clips
+from training.corpus.filming import blink_length
+from training.corpus.motion import Take
 from training.extras import make_preview, preview_pipeline
 from training.motion_batch import Batch, draw_batch, mouth_mask, noise_latents
 from training.train_motion import latent_loss
@@ -43,7 +49,7 @@ class LoraTrainingConfig:
     """Pipeline folder to adapt; none adapts the built-in weights."""
     rank: int = 8
     """Inner width of the matrices."""
-    alpha: float = 8.0
+    alpha: int = 8
     """The matrices' product is scaled by alpha / rank."""
     targets: tuple[str, ...] = SPEAKER_TARGETS
     """Ends of the names of the UNet's layers to adapt."""
@@ -55,6 +61,10 @@ class LoraTrainingConfig:
     """Share of takes whose sound is withheld, for guidance."""
     pure_share: float = 0.3
     """Share of takes that are nothing but noise, where a style is decided."""
+    emotion_share: float = 0.25
+    """Share of the steps that keep what emotions change as it was; the video shows but one or none."""
+    emotion_weight: float = 1.0
+    """Weight of the loss in these steps."""
 
 
 class LoraStage:
@@ -72,26 +82,61 @@ class LoraStage:
         self.config, self.corpus, self.codec = config, corpus, codec
         self.unet, self.adapters, self.encoder = unet, adapters, encoder
         self.mouth = torch.from_numpy(mouth_mask(codec.latent_size))
-        # the experts' context has to outlive a call where activations are computed again in the backward pass
-        self._condition: Any = None
+        self._contexts = ExitStack()
 
     def __call__(self, step: int) -> tuple[Tensor, dict[str, float]]:
-        if self._condition is not None:
-            self._condition.__exit__(None, None, None)
         config = self.config
         streams = take_streams(config.loop.seed, step, config.batch_size)
-        batch = draw_batch([self.corpus.sample(stream) for stream in streams], self.codec, streams)
-        kept = torch.tensor([stream.random() >= config.drop_audio for stream in streams])
+        takes = [self.corpus.sample(stream) for stream in streams]
+        batch = draw_batch(takes, self.codec, streams)
+        # the same on all processes
+        keeps = np.random.default_rng([config.loop.seed, step]).random() < config.emotion_share
         noised, timestep = noise_latents(batch, streams, pure_share=config.pure_share)
-        with torch.no_grad():
-            latents = self.encoder(batch.emotion) if bool(batch.emotion.any()) else None
-        self._condition = self.adapters.condition(latents)
-        self._condition.__enter__()
+        if keeps:
+            loss = config.emotion_weight * self._kept_emotion(takes, batch, noised, timestep, streams)
+            return loss, {"emotion": float(loss.detach())}
+        kept = torch.tensor([stream.random() >= config.drop_audio for stream in streams])
         present = batch.audible & kept.to(batch.audible.device)
-        conditioning = self.unet.condition(batch.features, batch.controls, present)
-        predicted = self.unet(noised, timestep, conditioning, batch.known)
+        predicted = self._predict(batch, noised, timestep, batch.controls, batch.emotion, present)
         loss = latent_loss(predicted, batch, self._weight(batch))
         return loss, {"latent": float(loss.detach())}
+
+    def _predict(
+        self, batch: Batch, noised: Tensor, timestep: Tensor, controls: Tensor, emotion: Tensor | None, present: Tensor
+    ) -> Tensor:
+        """Clean latents; the experts' context stays open for a backward pass that computes activations again."""
+        self._contexts.close()
+        latents = None
+        if emotion is not None and bool(emotion.any()):
+            with torch.no_grad():
+                latents = self.encoder(emotion)
+        self._contexts.enter_context(self.adapters.condition(latents))
+        conditioning = self.unet.condition(batch.features, controls, present)
+        return self.unet(noised, timestep, conditioning, batch.known).float()
+
+    def _kept_emotion(
+        self, takes: list[Take], batch: Batch, noised: Tensor, timestep: Tensor, streams: Sequence[np.random.Generator]
+    ) -> Tensor:
+        """Squared error between what an emotion changes with the adapter and without it, a mean over takes."""
+        device, frames = noised.device, batch.emotion.shape[1]
+        weights = np.zeros((len(takes), frames, len(EMOTIONS)), np.float32)
+        for number, stream in enumerate(streams):
+            weights[number, :, int(stream.integers(len(EMOTIONS)))] = stream.uniform(0.3, 1.0)
+        emotion = torch.from_numpy(weights).to(device)
+
+        def controls(strength: NDArray[np.float32]) -> Tensor:
+            told = [replace(t.controls, intensity=s).stack() for t, s in zip(takes, strength, strict=True)]
+            return torch.from_numpy(np.stack(told)).to(device)
+
+        calm, moved = controls(np.zeros((len(takes), frames), np.float32)), controls(weights.sum(-1))
+        with torch.no_grad():
+            plain = self._predict(batch, noised, timestep, calm, None, batch.audible)
+            self.unet.disable_adapters()
+            change = self._predict(batch, noised, timestep, moved, emotion, batch.audible)
+            change = change - self._predict(batch, noised, timestep, calm, None, batch.audible)
+            self.unet.enable_adapters()
+        adapted = self._predict(batch, noised, timestep, moved, emotion, batch.audible)
+        return (adapted - plain - change).square().mean()
 
     def _weight(self, batch: Batch) -> Tensor:
         """What counts: all that was not given, and no mouth where there is no sound to move it."""
@@ -107,13 +152,14 @@ def open_speaker(data: list[Path], output: Path, window: int) -> FilmedCorpus:
     """
     if len(data) == 1 and (data[0] / CLIPS_FOLDER).is_dir():
         return FilmedCorpus(filmed_clips(data[0]), window)
+    from training.corpus.prepared_video import PrepareSettings
     from training.prepare import PrepareConfig, prepare
 
     folder = output / "corpus"
     if torch.distributed.is_initialized() and torch.distributed.get_rank():
         torch.distributed.barrier()
     else:
-        prepare(PrepareConfig(sources=tuple(data), output=folder))
+        prepare(PrepareConfig(tuple(data), folder, settings=PrepareSettings(allow_silent=True)))
         if torch.distributed.is_initialized():
             torch.distributed.barrier()
     return FilmedCorpus(filmed_clips(folder), window)
@@ -137,16 +183,17 @@ def main() -> None:
     adapters.attach(unet.unet)
     add_speaker_lora(unet, config.rank, config.alpha, config.targets)
 
-    def export(folder: Path) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
-        save_unet_lora(unet, folder)
-
     preview = make_preview(config.loop.preview, lambda: preview_pipeline(codec, unet, adapters, encoder))
     # the loop starts the processes' group, which the preparing of videos waits on
-    loop = TrainingLoop(config.loop, {"unet": unet}, lambda step: stage(step), export, preview)
-    stage = LoraStage(
-        config, open_speaker(options.data, config.loop.output, config.window), codec, unet, adapters, encoder
-    )
+    loop = TrainingLoop(config.loop, {"unet": unet}, lambda step: stage(step), lambda folder: export(folder), preview)
+    corpus = open_speaker(options.data, config.loop.output, config.window)
+    stage = LoraStage(config, corpus, codec, unet, adapters, encoder)
+    length = blink_length(corpus.blinks())
+
+    def export(folder: Path) -> None:
+        folder.mkdir(parents=True, exist_ok=True)
+        save_unet_lora(unet, folder, blink_length=length)
+
     device = loop.prepare()
     for module in (codec, adapters, encoder):
         module.to(device)

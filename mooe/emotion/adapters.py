@@ -104,7 +104,7 @@ class MoEEAdapters(ModelMixin, ConfigMixin):
     def from_unet(cls, unet: nn.Module, **config: Any) -> Self:
         """New adapters for `unet` (not yet attached); `config` are the other arguments of the class."""
         return cls(
-            layers={path: layer.query_dim for path, layer in _cross_attentions(unet).items()}, **config
+            layers={path: layer.query_dim for path, layer in spatial_cross_attentions(unet).items()}, **config
         )
 
     def attach(self, unet: nn.Module) -> None:
@@ -113,7 +113,7 @@ class MoEEAdapters(ModelMixin, ConfigMixin):
         Raises:
             WeightsError: the adapters were made for another UNet, or adapters are already attached.
         """
-        found = _cross_attentions(unet)
+        found = spatial_cross_attentions(unet)
         layers = dict(self.config["layers"])
         if {path: layer.query_dim for path, layer in found.items()} != layers:
             raise WeightsError(
@@ -127,7 +127,7 @@ class MoEEAdapters(ModelMixin, ConfigMixin):
 
     def detach(self, unet: nn.Module) -> None:
         """Gives every attention of `unet` the processor back that it had before `attach`."""
-        for layer in _cross_attentions(unet).values():
+        for layer in spatial_cross_attentions(unet).values():
             processor = layer.processor
             if isinstance(processor, MoEEAttnProcessor) and processor.adapters is self:
                 layer.set_processor(processor.original)
@@ -227,7 +227,7 @@ class MoEEAttnProcessor:
         return attended if delta is None else attended + delta
 
 
-def _cross_attentions(unet: nn.Module) -> dict[str, Attention]:
+def spatial_cross_attentions(unet: nn.Module) -> dict[str, Attention]:
     """The spatial cross-attentions of a UNet by their path."""
     return {
         path: module

@@ -16,16 +16,26 @@ BLINK_CURVE: Array = np.array([0.35, 0.85, 1.0, 0.9, 0.6, 0.32, 0.14, 0.05], np.
 _SHORTEST_PAUSE = 1.0
 
 
+def blink_curve(length: float = 1.0) -> Array:
+    """Lid closing through one blink, ``[F]``, ``length`` times as long as usual."""
+    if length == 1:
+        return BLINK_CURVE
+    count = max(round(len(BLINK_CURVE) * length), 2)
+    usual = np.arange(len(BLINK_CURVE))
+    return np.interp(np.linspace(0, len(BLINK_CURVE) - 1, count), usual, BLINK_CURVE).astype(np.float32)
+
+
 class BlinkSchedule:
     """Lid closing over time, made chunk by chunk so that any length takes the same memory.
 
     Args:
         rng: source of randomness.
         rate: blinks a minute; 0 never blinks.
+        length: of a blink, 1 is usual.
     """
 
-    def __init__(self, rng: np.random.Generator, rate: float = 20.0) -> None:
-        self._rng, self._rate = rng, rate
+    def __init__(self, rng: np.random.Generator, rate: float = 20.0, length: float = 1.0) -> None:
+        self._rng, self._rate, self._curve = rng, rate, blink_curve(length)
         self._tail = np.zeros(0, np.float32)
         self._next = self._pause(first=True)
 
@@ -48,11 +58,11 @@ class BlinkSchedule:
 
     def take(self, num_frames: int) -> Array:
         """The next frames' lid closing in [0, 1], float32 ``[num_frames]``."""
-        track = np.zeros(num_frames + len(BLINK_CURVE), np.float32)
+        track = np.zeros(num_frames + len(self._curve), np.float32)
         track[: len(self._tail)] = self._tail[: len(track)]
         while self._next < num_frames:
-            span = slice(self._next, self._next + len(BLINK_CURVE))
-            track[span] = np.maximum(track[span], BLINK_CURVE)
+            span = slice(self._next, self._next + len(self._curve))
+            track[span] = np.maximum(track[span], self._curve)
             self._next += self._pause()
         self._next -= num_frames
         self._tail = track[num_frames:]

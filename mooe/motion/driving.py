@@ -59,6 +59,7 @@ class MotionDriver:
         generator: source of the seeds of head motion, blinks and gaze.
         head_motion: gain of the head's motion.
         blink_rate: blinks a minute.
+        blink_length: of a blink, 1 is usual.
         head_track: head poses to use instead of the predictor's.
         lookahead: frames of sound to wait for past a window's end; the last one is held beyond.
     """
@@ -74,6 +75,7 @@ class MotionDriver:
         *,
         head_motion: float,
         blink_rate: float,
+        blink_length: float = 1.0,
         head_track: HeadTrack | None = None,
         lookahead: int = POSE_LOOKAHEAD,
     ) -> None:
@@ -84,7 +86,7 @@ class MotionDriver:
         seeds = torch.randint(0, 2**31 - 1, (3,), generator=generator).tolist()
         self._head_motion = head_motion
         self._sampler = PoseSampler(pose_predictor, torch.Generator().manual_seed(seeds[0]), head_motion)
-        self._blinks = BlinkSchedule(np.random.default_rng(seeds[1]), blink_rate)
+        self._blinks = BlinkSchedule(np.random.default_rng(seeds[1]), blink_rate, blink_length)
         self._gazes = GazeSchedule(np.random.default_rng(seeds[2]))
         # drawn so far and still needed: knots, and blink (1), gaze (2), pose (6) and emotion (6) of frames
         self._knots, self._first_knot = np.zeros((0, POSE_DIM), np.float32), 0

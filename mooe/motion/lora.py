@@ -2,17 +2,21 @@
 
 Low-rank adaptation (Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", ICLR 2022): W' = W + s B A. peft
 holds the matrices, diffusers' mixins load, weigh, fuse and save them; at s = 0 the model is exactly the base model.
+
+When people blink is not the UNet's business but a schedule's that it follows, so how long a speaker's blinks last is
+kept in the file beside the matrices, and weighed like them.
 """
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from diffusers.loaders.lora_base import LORA_WEIGHT_NAME_SAFE, LoraBaseMixin
+from diffusers.loaders.lora_base import LORA_ADAPTER_METADATA_KEY, LORA_WEIGHT_NAME_SAFE, LoraBaseMixin
 from diffusers.loaders.peft import PeftAdapterMixin
 from safetensors import SafetensorError, safe_open
 from torch import nn
@@ -25,6 +29,9 @@ SPEAKER_TARGETS: tuple[str, ...] = (
     "time_emb_proj", "prior",
 )  # fmt: skip
 
+SHORTEST_BLINK, LONGEST_BLINK = 0.4, 4.0
+_BLINK_KEY = "speaker.blink_length"
+
 
 class SpeakerLoraMixin(LoraBaseMixin):
     """LoRA for a pipeline whose ``unet`` is a :class:`diffusers.loaders.peft.PeftAdapterMixin`."""
@@ -32,9 +39,40 @@ class SpeakerLoraMixin(LoraBaseMixin):
     _lora_loadable_modules = ("unet",)
     unet: Any
 
-    def load_lora_weights(
-        self, path: str | PathLike[str], adapter_name: str | None = None, **kwargs: Any
-    ) -> None:
+    @property
+    def blink_length(self) -> float:
+        """How long a blink lasts with the adapters at their weights, 1 is usual."""
+        lengths, weights = self._speakers()
+        longer = sum(weight * (lengths.get(name, 1.0) - 1) for name, weight in weights.items())
+        return min(max(1 + longer, SHORTEST_BLINK), LONGEST_BLINK)
+
+    def _speakers(self) -> tuple[dict[str, float], dict[str, float]]:
+        """Each adapter's blink length, and the active adapters' weights."""
+        if not hasattr(self, "_speaker_state"):
+            self._speaker_state: tuple[dict[str, float], dict[str, float]] = ({}, {})
+        return self._speaker_state
+
+    def set_adapters(self, adapter_names: list[str] | str, adapter_weights: Any = None) -> None:
+        """Choose the active adapters and their weights (1 if not given); see diffusers."""
+        super().set_adapters(adapter_names, adapter_weights)
+        names = [adapter_names] if isinstance(adapter_names, str) else adapter_names
+        given = adapter_weights if isinstance(adapter_weights, list) else [adapter_weights] * len(names)
+        weights = self._speakers()[1]
+        weights.clear()
+        weights.update({name: 1.0 if w is None else float(w) for name, w in zip(names, given, strict=True)})
+
+    def disable_lora(self) -> None:
+        """Give the base model until an adapter is chosen by :meth:`set_adapters` again."""
+        super().disable_lora()
+        self._speakers()[1].clear()
+
+    def unload_lora_weights(self) -> None:
+        """Take all adapters out."""
+        super().unload_lora_weights()
+        for kept in self._speakers():
+            kept.clear()
+
+    def load_lora_weights(self, path: str | PathLike[str], adapter_name: str | None = None, **kwargs: Any) -> None:
         """Load a speaker's adapter and make it the active one, at weight 1.
 
         Args:
@@ -64,13 +102,18 @@ class SpeakerLoraMixin(LoraBaseMixin):
                 f"The LoRA '{path}' cannot be loaded ({reason}): give a file that train_lora.py wrote."
             ) from error
         # a new adapter joins the ones before it only when set_adapters says so
+        name = str(self.unet.active_adapters()[0])
+        lengths, weights = self._speakers()
+        lengths[name] = _read_blink_length(folder / kwargs["weight_name"]) if folder.is_dir() else 1.0
+        weights.clear()
+        weights[name] = 1.0
         self.unet.eval()
 
     def save_lora_weights(self, folder: str | PathLike[str], adapter_name: str = "default") -> None:
-        """Write an adapter as ``pytorch_lora_weights.safetensors`` in ``folder`` (raises WeightsError if not loaded)."""
+        """Write an adapter as ``pytorch_lora_weights.safetensors`` in ``folder`` (WeightsError if not loaded)."""
         if adapter_name not in getattr(self.unet, "peft_config", {}):
             raise WeightsError(f"There is no LoRA adapter '{adapter_name}' to save: load or train it first.")
-        save_unet_lora(self.unet, folder, adapter_name)
+        save_unet_lora(self.unet, folder, adapter_name, self._speakers()[0].get(adapter_name, 1.0))
 
     def fuse_lora(
         self,
@@ -88,11 +131,21 @@ class SpeakerLoraMixin(LoraBaseMixin):
         super().unfuse_lora(list(components), **kwargs)
 
 
-def save_unet_lora(unet: Any, folder: str | PathLike[str], adapter_name: str = "default") -> None:
-    """Write one adapter of a UNet in the layout that :meth:`SpeakerLoraMixin.load_lora_weights` reads."""
+def save_unet_lora(
+    unet: Any, folder: str | PathLike[str], adapter_name: str = "default", blink_length: float = 1.0
+) -> None:
+    """Write one adapter of a UNet in the layout that :meth:`SpeakerLoraMixin.load_lora_weights` reads.
+
+    Args:
+        unet: the UNet that has the adapter.
+        folder: made if needed.
+        adapter_name: which adapter.
+        blink_length: of the speaker's blinks, 1 is usual.
+    """
     from peft.utils import get_peft_model_state_dict
 
     metadata = {f"unet.{key}": value for key, value in unet.peft_config[adapter_name].to_dict().items()}
+    metadata[_BLINK_KEY] = blink_length
     layers = get_peft_model_state_dict(unet, adapter_name=adapter_name)
     temporary = Path(folder) / "unfinished"
     LoraBaseMixin.write_lora_layers(
@@ -104,7 +157,7 @@ def save_unet_lora(unet: Any, folder: str | PathLike[str], adapter_name: str = "
 
 
 def add_speaker_lora(
-    unet: PeftAdapterMixin, rank: int = 8, alpha: float = 8.0, targets: Sequence[str] = SPEAKER_TARGETS
+    unet: PeftAdapterMixin, rank: int = 8, alpha: int = 8, targets: Sequence[str] = SPEAKER_TARGETS
 ) -> None:
     """Add a new adapter named ``default`` to a UNet; it starts at zero, so the UNet gives what it gave before.
 
@@ -129,6 +182,12 @@ def add_speaker_lora(
         raise ConfigError(f"No layer of the UNet is named {', '.join(targets)}: correct 'targets'.")
     model.requires_grad_(False)
     model.add_adapter(LoraConfig(r=rank, lora_alpha=alpha, target_modules=pattern, init_lora_weights=True))
+
+
+def _read_blink_length(file: Path) -> float:
+    with safe_open(str(file), "pt") as tensors:
+        stored = json.loads((tensors.metadata() or {}).get(LORA_ADAPTER_METADATA_KEY, "{}"))
+    return min(max(float(stored.get(_BLINK_KEY, 1.0)), SHORTEST_BLINK), LONGEST_BLINK)
 
 
 def _check_fits(file: Path, unet: nn.Module) -> None:

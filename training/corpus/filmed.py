@@ -8,7 +8,7 @@ displacement    float16 [F, 478, 3], landmarks from the person's neutral face, h
 rotation        float32 [F, 3], head rotation from the clip's mean pose, rotation vectors in radians
 translation     float32 [F, 3], head translation from the clip's mean place, eye distances
 gaze            float32 [F, 2], to the viewer's right and up, in eyeLook weight
-blink           float32 [F], the usual blink's curve at each blink seen
+blink           float32 [F], lid closing: the usual curve at each blink seen, as long as that blink
 emotion         float32 [6], weights in the order of ``EMOTIONS``; zeros are neutral
 action_units    float16 [F, U], intensities in the order of ``ACTION_UNITS``
 audible         bool, whether there is speech to learn lips from
@@ -146,7 +146,7 @@ class FilmedCorpus:
         first = self._first(rng, path)
         other = None
         if alternative:
-            others = [p for p in self._paths[not bool(clip.emotion.any())]] or self._paths[bool(clip.emotion.any())]
+            others = self._paths[not clip.emotion.any()] or self._paths[bool(clip.emotion.any())]
             chosen = self._choose(rng, others)
             start = self._first(rng, chosen)
             other = hold_last(self._load(chosen).displacement[start : start + self.window], self.window)
@@ -158,6 +158,10 @@ class FilmedCorpus:
             clip = self._load(path)
             if clip.audible:
                 yield clip.features
+
+    def blinks(self) -> Iterator[Array]:
+        """The lid closing of each clip, ``[F]``."""
+        return (self._load(path).blink for path in self._frames)
 
     def _choose(self, rng: np.random.Generator, paths: list[Path]) -> Path:
         """A clip, the longer the likelier, so that every second counts the same."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +18,9 @@ from mooe.emotion.taxonomy import EMOTIONS
 from mooe.errors import NoFaceError
 from mooe.face.alignment import HeadAlignment, rotation_vector
 from mooe.face.regions import ARKIT_NAMES, LEFT_EYE, LIP_PAIRS, RIGHT_EYE
-from mooe.motion.behavior import BLINK_CURVE
+from mooe.motion.behavior import BLINK_CURVE, blink_curve
 from mooe.motion.controls import RADIANS_PER_WEIGHT
+from mooe.motion.lora import LONGEST_BLINK, SHORTEST_BLINK
 from training.corpus.tracking import FaceTrack
 
 Array = NDArray[np.float32]
@@ -25,6 +28,9 @@ _FLIP = np.array([1.0, -1.0, -1.0], np.float32)
 # Frames of deviation of a filter against the tracker's jitter; wider ones would blunt the lips' closures
 _SMOOTHING = 0.6
 _SHUT = 0.45
+# Frames of a usual blink in which the lids are more than half shut
+SHUT_FRAMES = int((BLINK_CURVE > 0.5).sum())
+LONGEST_CURVE = len(blink_curve(LONGEST_BLINK))
 # Share of the calmest frames from which the resting face comes
 _CALM_SHARE = 0.08
 
@@ -77,7 +83,9 @@ def frame_faults(track: FaceTrack, limits: QualityLimits) -> list[str]:
     """What is wrong with each frame, "" where nothing is."""
     corners = track.landmarks[:, RIGHT_EYE[0], :2] - track.landmarks[:, LEFT_EYE[0], :2]
     eyes = np.linalg.norm(corners, axis=1)
-    turn = np.array([_turn(points) if found else 0.0 for points, found in zip(track.landmarks, track.found, strict=True)])
+    turn = np.array(
+        [_turn(points) if found else 0.0 for points, found in zip(track.landmarks, track.found, strict=True)]
+    )
     checks = (
         (~track.found, "no face"),
         (track.crowded, "several faces"),
@@ -148,7 +156,7 @@ def _divide(stretch: Stretch, track: FaceTrack, limits: QualityLimits) -> list[S
         return [Stretch(stretch.start, stretch.stop, f"shorter than {limits.min_seconds:g} s")]
     pieces = int(np.ceil(seconds / limits.max_seconds))
     bounds = np.linspace(stretch.start, stretch.stop, pieces + 1).astype(int)
-    return [Stretch(int(a), int(b), "") for a, b in zip(bounds[:-1], bounds[1:], strict=True)]
+    return [Stretch(int(a), int(b), "") for a, b in pairwise(bounds)]
 
 
 def _seconds(stretch: Stretch, track: FaceTrack) -> float:
@@ -236,21 +244,32 @@ def _eye_direction(blendshapes: Array) -> Array:
 
     right = weight("eyeLookOutLeft") + weight("eyeLookInRight") - weight("eyeLookInLeft") - weight("eyeLookOutRight")
     up = sum(weight(f"eyeLookUp{s}") - weight(f"eyeLookDown{s}") for s in ("Left", "Right"))
-    return np.stack([right, up], 1).astype(np.float32) / 2
+    direction: Array = (np.stack([right, up], 1) / 2).astype(np.float32)
+    return direction
 
 
 def blink_track(blendshapes: Array) -> Array:
-    """The usual blink's curve at each blink seen, ``[F]``: how this person's lids really move is left to be learnt."""
+    """Lid closing ``[F]``: at each blink seen the usual curve, as long as that blink."""
     lids = blendshapes[:, [ARKIT_NAMES.index(f"eyeBlink{side}") for side in ("Left", "Right")]].mean(1)
     # lids that always hang count from where they hang
     shut = lids - np.median(lids) > _SHUT * (1 - float(np.median(lids)))
-    starts = np.flatnonzero(shut & ~np.concatenate([[False], shut[:-1]]))
-    track = np.zeros(len(lids) + len(BLINK_CURVE), np.float32)
-    for start in starts:
-        # the curve is past one half at its second frame
-        begin = max(start - 1, 0)
-        track[begin : begin + len(BLINK_CURVE)] = np.maximum(track[begin : begin + len(BLINK_CURVE)], BLINK_CURVE)
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], shut, [False]]).astype(np.int8)))
+    track = np.zeros(len(lids) + LONGEST_CURVE, np.float32)
+    for start, stop in zip(edges[::2], edges[1::2], strict=True):
+        curve = blink_curve(float(np.clip((stop - start) / SHUT_FRAMES, SHORTEST_BLINK, LONGEST_BLINK)))
+        begin = max(start - int(np.argmax(curve > 0.5)), 0)
+        track[begin : begin + len(curve)] = np.maximum(track[begin : begin + len(curve)], curve)
     return track[: len(lids)]
+
+
+def blink_length(tracks: Iterable[Array]) -> float:
+    """Mean length of the blinks in tracks ``[F]`` from :func:`blink_track`, 1 is usual, and 1 where there are none."""
+    count = frames = 0
+    for track in tracks:
+        shut = track > 0.5
+        count += int((shut & ~np.concatenate([[False], shut[:-1]])).sum())
+        frames += int(shut.sum())
+    return float(np.clip(frames / count / SHUT_FRAMES, SHORTEST_BLINK, LONGEST_BLINK)) if count else 1.0
 
 
 def action_units(blendshapes: Array) -> Array:

@@ -238,7 +238,7 @@ class MotionCorpus:
 
 
 def sound_window(features: Array, first: int, window: int) -> Array:
-    """A window's features with context ``[window + 32, D]``; before the beginning and after the end the edge is held."""
+    """A window's features with context ``[window + 32, D]``; beyond either end the edge is held."""
     frames = np.arange(first - AUDIO_CONTEXT, first + window + AUDIO_CONTEXT)
     return features[np.clip(frames, 0, len(features) - 1)].astype(np.float32)
 

@@ -11,9 +11,9 @@ from mooe.errors import OutputError
 from mooe.media import replacing, write_json
 
 _STYLE = """
-body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:76rem;padding:0 1rem;color:#1b1b1b;background:#fff}
+body{font:15px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:76rem;padding:0 1rem;color:#1b1b1b}
 table{border-collapse:collapse}td,th{padding:.2rem .8rem;text-align:left;border-bottom:1px solid #ddd}
-section{margin:1.6rem 0;border-top:1px solid #ccc}figure{display:inline-block;margin:.3rem;width:128px;vertical-align:top}
+section{margin:1.6rem 0;border-top:1px solid #ccc}figure{display:inline-block;margin:.3rem;width:128px}
 figure img{width:112px;height:112px;object-fit:contain;background:#eee;border:3px solid #2e7d32}
 figure.out img{border-color:#c62828;opacity:.75}figcaption{font-size:12px;line-height:1.3}.error{color:#c62828}
 """
@@ -90,7 +90,8 @@ def _kept(clip: dict[str, Any]) -> str:
 
 
 def _left_out(part: dict[str, Any]) -> str:
-    return _figure("out", part["thumbnail"], f"{part['start']:.1f} s, {part['seconds']:.1f} s<br>{escape(part['reason'])}")
+    caption = f"{part['start']:.1f} s, {part['seconds']:.1f} s<br>{escape(part['reason'])}"
+    return _figure("out", part["thumbnail"], caption)
 
 
 def _figure(kind: str, thumbnail: str, caption: str) -> str:

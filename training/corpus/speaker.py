@@ -15,7 +15,7 @@ from mooe.emotion.action_units import ACTION_UNITS
 from mooe.emotion.taxonomy import EMOTIONS
 from mooe.face.regions import ARKIT_NAMES
 from mooe.face.topology import arkit_to_displacement, arkit_vector
-from mooe.motion.behavior import BLINK_CURVE, BlinkSchedule, GazeSchedule
+from mooe.motion.behavior import BlinkSchedule, GazeSchedule
 from mooe.motion.controls import eye_in_head, gaze_weights
 from mooe.motion.lips import keep_apart, shut_lips
 from training.corpus.expressions import combine
@@ -37,7 +37,7 @@ class SpeakerStyle:
         blink_length: length of a blink, 1 is usual.
     """
 
-    mouth: MouthStyle = MouthStyle()
+    mouth: MouthStyle = field(default_factory=MouthStyle)
     held: dict[str, float] = field(default_factory=dict)
     talking: dict[str, float] = field(default_factory=dict)
     blink_length: float = 1.0
@@ -68,16 +68,15 @@ def speak(
     loudness = loudness_track(clip)
     rotation, translation = head_motion(loudness, 1.0, 0.0, rng)
     gaze = GazeSchedule(rng).take(frames)
-    blink = BlinkSchedule(rng, blink_rate).take(frames)
+    blink = BlinkSchedule(rng, blink_rate, style.blink_length).take(frames)
     talking = np.clip(gaussian_filter1d(loudness, 8) * 2, 0, 1).astype(np.float32)
     track, closure, rest = mouth_track(list(clip.phones), frames, style.mouth, FRAME_RATE)
     face = arkit_vector(style.held)[None] + talking[:, None] * arkit_vector(style.talking)
     weights = combine(track, face)
     for name, weight in gaze_weights(eye_in_head(gaze, rotation)).items():
         weights[:, ARKIT_NAMES.index(name)] += weight
-    lids = _stretched(blink, style.blink_length)
     for side in ("Left", "Right"):
-        weights[:, ARKIT_NAMES.index(f"eyeBlink{side}")] += lids
+        weights[:, ARKIT_NAMES.index(f"eyeBlink{side}")] += blink
     displacement = keep_apart(shut_lips(arkit_to_displacement(weights), np.maximum(closure, rest)))
     return FilmedClip(
         features=clip.features[0].astype(np.float32), displacement=displacement, rotation=rotation,
@@ -85,16 +84,3 @@ def speak(
         action_units=np.zeros((frames, len(ACTION_UNITS)), np.float32), audible=True, speaker=speaker,
         labelled="label", encoder="hama-posteriors-prosody",
     )  # fmt: skip
-
-
-def _stretched(blink: Array, factor: float) -> Array:
-    """Each blink ``factor`` times as long, from the same beginning."""
-    if factor == 1:
-        return blink
-    count = round(len(BLINK_CURVE) * factor)
-    curve = np.interp(np.linspace(0, len(BLINK_CURVE) - 1, count), np.arange(len(BLINK_CURVE)), BLINK_CURVE)
-    starts = np.flatnonzero((blink > 0) & (np.concatenate([[0], blink[:-1]]) == 0))
-    slow = np.zeros(len(blink) + count, np.float32)
-    for start in starts:
-        slow[start : start + count] = np.maximum(slow[start : start + count], curve)
-    return slow[: len(blink)]

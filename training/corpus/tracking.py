@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 import av
 import cv2
 import numpy as np
+from av.container import InputContainer
 from numpy.typing import NDArray
 
 from mooe.errors import MooeError
@@ -85,8 +87,8 @@ def read_frames(path: Path) -> Iterator[tuple[float, Image]]:
             stream = container.streams.video[0]
             stream.thread_type = "AUTO"
             first, last = None, -1.0
-            for frame in container.decode(stream):
-                if frame.time is None:
+            for frame in cast(InputContainer, container).decode(stream):
+                if frame.pts is None:
                     continue
                 first = frame.time if first is None else first
                 time = frame.time - first

@@ -1,0 +1,179 @@
+"""The GPU size on a tiny random Stable Video Diffusion of the real classes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mooe.errors import ConfigError, WeightsError
+from mooe.media import VideoWriter
+from mooe.motion.unet import AUDIO_CONTEXT
+from mooe.svd import SVDBase, SVDTalker
+from training.common import LoopConfig, TrainingLoop
+from training.corpus.crop_frames import CropCorpus
+from training.corpus.filmed import FilmedClip
+from training.train_svd import SVDConfig, SVDStage, trained_parts
+
+FRAMES, SIDE = 4, 32
+
+
+@pytest.fixture(scope="module")
+def svd_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Tiny random weights, laid out as StableVideoDiffusionPipeline saves them."""
+    from diffusers import AutoencoderKLTemporalDecoder, EulerDiscreteScheduler, UNetSpatioTemporalConditionModel
+    from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
+
+    torch.manual_seed(0)
+    folder = tmp_path_factory.mktemp("svd")
+    UNetSpatioTemporalConditionModel(
+        block_out_channels=(32, 64), layers_per_block=1, sample_size=SIDE // 2, in_channels=8, out_channels=4,
+        down_block_types=("CrossAttnDownBlockSpatioTemporal", "DownBlockSpatioTemporal"),
+        up_block_types=("UpBlockSpatioTemporal", "CrossAttnUpBlockSpatioTemporal"), cross_attention_dim=16,
+        num_attention_heads=(2, 4), projection_class_embeddings_input_dim=96, addition_time_embed_dim=32,
+        num_frames=FRAMES,
+    ).save_pretrained(folder / "unet")  # fmt: skip
+    AutoencoderKLTemporalDecoder(
+        block_out_channels=(32, 64), down_block_types=("DownEncoderBlock2D", "DownEncoderBlock2D"), latent_channels=4,
+    ).save_pretrained(folder / "vae")  # fmt: skip
+    CLIPVisionModelWithProjection(
+        CLIPVisionConfig(
+            hidden_size=16, projection_dim=16, num_hidden_layers=1, num_attention_heads=2, image_size=16,
+            intermediate_size=16, patch_size=8,
+        )
+    ).save_pretrained(folder / "image_encoder")  # fmt: skip
+    EulerDiscreteScheduler(
+        beta_start=0.00085, beta_end=0.012, beta_schedule="scaled_linear", prediction_type="v_prediction",
+        interpolation_type="linear", use_karras_sigmas=True, sigma_min=0.002, sigma_max=700.0,
+        timestep_spacing="leading", timestep_type="continuous", steps_offset=1,
+    ).save_pretrained(folder / "scheduler")  # fmt: skip
+    return folder
+
+
+@pytest.fixture(scope="module")
+def corpus_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two clips, a happy and a calm one, with crops."""
+    folder = tmp_path_factory.mktemp("filmed")
+    (folder / "crops").mkdir()
+    for number in range(2):
+        rng = np.random.default_rng(number)
+        FilmedClip(
+            features=rng.random((10, 20), np.float32), displacement=np.zeros((10, 478, 3), np.float32),
+            rotation=np.zeros((10, 3), np.float32), translation=np.zeros((10, 3), np.float32),
+            gaze=np.zeros((10, 2), np.float32), blink=np.zeros(10, np.float32),
+            emotion=np.eye(6, dtype=np.float32)[0] * number, action_units=np.zeros((10, 25), np.float32), audible=True,
+            speaker="a", labelled="label", encoder="test",
+        ).save(folder / "clips" / f"v-{number:03d}.npz")  # fmt: skip
+        with VideoWriter(folder / "crops" / f"v-{number:03d}.mp4", SIDE, SIDE) as video:
+            for frame in range(10):
+                video.write(np.full((SIDE, SIDE, 3), 20 * frame + 30 * number, np.uint8))
+    return folder
+
+
+def talker(svd_folder: Path) -> SVDTalker:
+    torch.manual_seed(1)
+    return SVDTalker.from_base(SVDBase.from_pretrained(svd_folder), token_dim=16, audio_dim=20, inner_dim=16)
+
+
+def condition(model: SVDTalker, emotion: int | None = None, seed: int = 0):  # type: ignore[no-untyped-def]
+    generator = torch.Generator().manual_seed(seed)
+    weights = None if emotion is None else torch.eye(6)[emotion].expand(1, FRAMES, 6)
+    return model.condition(
+        torch.rand(1, 3, SIDE, SIDE, generator=generator) * 2 - 1,
+        torch.rand(1, FRAMES + 2 * AUDIO_CONTEXT, 20, generator=generator), emotion=weights,
+    )  # fmt: skip
+
+
+def test_new_parts_leave_svd_as_it_is_and_do_not_change_its_weights(svd_folder: Path) -> None:
+    model = talker(svd_folder)
+    plain = SVDBase.from_pretrained(svd_folder)
+    told = condition(model, emotion=0)
+    noised, sigma = torch.randn(1, FRAMES, 4, SIDE // 2, SIDE // 2), torch.tensor([2.0])
+    with torch.no_grad(), model.attending(told):
+        ours = model.denoise(noised, sigma, told)
+    still = told.image_latents[:, None].expand(-1, FRAMES, -1, -1, -1)
+    with torch.no_grad():
+        out = plain.unet(
+            torch.cat([noised / 5**0.5, still], 2), sigma.log() / 4, told.image_embedding,
+            torch.tensor([[23.0, 127.0, 0.0]]),
+        ).sample  # fmt: skip
+    assert torch.allclose(ours, noised / 5 - 2 / 5**0.5 * out, atol=1e-5)
+    assert set(model.base.unet.state_dict()) == set(plain.unet.state_dict())
+
+
+def settings(folder: Path, part: str, steps: int) -> SVDConfig:
+    loop = LoopConfig(
+        folder, steps, 3e-3, warmup_steps=1, decay_share=0.0, log_every=5, ema_decay=0.5, mixed_precision="no",
+        report_to="none",
+    )  # fmt: skip
+    return SVDConfig(loop, folder, part=part, batch_size=2, window=FRAMES)  # type: ignore[arg-type]
+
+
+def train(model: SVDTalker, config: SVDConfig, corpus: Path) -> tuple[float, float]:
+    """Mean loss over fixed draws before and after."""
+    stage = SVDStage(config, CropCorpus(corpus, FRAMES), model)
+    loop = TrainingLoop(config.loop, trained_parts(model, config.part), stage, model.save_pretrained)
+
+    def mean_loss() -> float:
+        with torch.no_grad():
+            return float(np.mean([float(stage(1000 + number)[0]) for number in range(6)]))
+
+    before = mean_loss()
+    loop.prepare()
+    loop.run()
+    return before, mean_loss()
+
+
+@pytest.mark.parametrize("part", ["speech", "emotion"])
+def test_the_loss_falls_and_the_rest_stays(svd_folder: Path, corpus_folder: Path, tmp_path: Path, part: str) -> None:
+    model = talker(svd_folder)
+    fixed = {n: p.clone() for n, p in model.base.unet.named_parameters()}
+    before, after = train(model, settings(tmp_path, part, 25), corpus_folder)
+    assert after < before
+    assert all(torch.equal(fixed[n], p) for n, p in model.base.unet.named_parameters())
+
+
+def test_saved_loaded_and_sampled_to_the_same_frames(svd_folder: Path, tmp_path: Path) -> None:
+    model = talker(svd_folder)
+    for parameter in model.parameters():
+        # what starts at zero would hide a part that is not loaded
+        torch.nn.init.normal_(parameter, std=0.1)
+    model.save_pretrained(tmp_path)
+    loaded = SVDTalker.from_pretrained(tmp_path, SVDBase.from_pretrained(svd_folder))
+    frames = [
+        m.base.decode_frames(m.sample(condition(m, emotion=1), torch.Generator().manual_seed(3), 2))
+        for m in (model, loaded)
+    ]
+    assert frames[0].shape == (1, FRAMES, 3, SIDE, SIDE)
+    assert torch.isfinite(frames[0]).all() and torch.equal(frames[0], frames[1])
+
+
+def test_speech_reference_and_emotion_each_change_the_motion(svd_folder: Path) -> None:
+    model = talker(svd_folder)
+    for adapters in (model.audio_adapters, model.reference_adapters, model.experts):
+        for parameter in adapters.parameters():
+            torch.nn.init.normal_(parameter, std=0.2)
+    told = condition(model, emotion=0)
+    others = [condition(model, emotion=2), condition(model, emotion=0), condition(model, emotion=0)]
+    others[1].features = others[1].features.flip(1)
+    noised, sigma = torch.randn(1, FRAMES, 4, SIDE // 2, SIDE // 2), torch.tensor([2.0])
+
+    def run(given):  # type: ignore[no-untyped-def]
+        with torch.no_grad(), model.attending(given):
+            return model.denoise(noised, sigma, told)
+
+    first = run(told)
+    others[2].image_latents = others[2].image_latents.flip(-1)
+    assert all(not torch.allclose(first, run(other)) for other in others)
+    assert torch.equal(first, run(condition(model, emotion=0)))
+
+
+def test_missing_weights_and_crops_are_named(tmp_path: Path, svd_folder: Path) -> None:
+    with pytest.raises(WeightsError, match="Stable Video Diffusion cannot be loaded"):
+        SVDBase.from_pretrained(tmp_path)
+    with pytest.raises(WeightsError, match="holds no SVDTalker"):
+        SVDTalker.from_pretrained(tmp_path, SVDBase.from_pretrained(svd_folder))
+    with pytest.raises(ConfigError, match=r"prepare\.py"):
+        CropCorpus(tmp_path, FRAMES)
