@@ -69,6 +69,7 @@ def _given(studio: Studio) -> dict[str, Any]:
             portrait = gr.Image(
                 portraits[0] if portraits else None, type="filepath", image_mode=None, height=280, min_width=150,
                 sources=["upload", "webcam", "clipboard"], label="Portrait", elem_id="portrait", buttons=[],
+                alt_text="The portrait as it was given",
             )  # fmt: skip
             faces = gr.Image(
                 interactive=False, height=280, min_width=150, label="Face to animate", elem_id="faces", buttons=[],
@@ -196,7 +197,15 @@ def _results() -> Results:
         cancel = gr.Button("Cancel", size="lg", elem_id="cancel")
     state = gr.HTML(READY, elem_id="status", min_height=68)
     with gr.Row():
-        before = gr.Image(interactive=False, height=320, min_width=200, label="Before", elem_id="before", buttons=[])
+        before = gr.Image(
+            interactive=False,
+            height=320,
+            min_width=200,
+            label="Before",
+            elem_id="before",
+            buttons=[],
+            alt_text="The photograph",
+        )
         film = gr.Video(interactive=False, height=320, min_width=200, label="After", elem_id="film", autoplay=True)
     with gr.Row():
         download = gr.DownloadButton("Download the film", interactive=False, elem_id="download", size="sm")
