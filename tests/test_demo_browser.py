@@ -158,6 +158,14 @@ def test_upload_slide_generate(
     assert inspect_video(tmp_path / "film.mp4").pixel_mark
 
 
+def test_an_example_is_taken_by_its_button(open_page: Callable[..., Page]) -> None:
+    page = open_page()
+    before = page.get_attribute("#preview img", "src")
+    page.get_by_role("button", name="Eileen Collins").click()
+    until(page, "src => document.querySelector('#preview img')?.src != src", before)
+    until(page, "() => document.querySelector('#faces img')?.naturalHeight == 512")
+
+
 def test_cancelling_stops_and_the_next_film_comes(
     open_page: Callable[..., Page], server: DemoServer, write_wav: WriteWav, short_voice: str
 ) -> None:
