@@ -32,13 +32,17 @@ class DemoServer:
 
 
 @contextmanager
-def demo_server(folder: Path, model: str = "debug") -> Iterator[DemoServer]:
-    """Start the demo with its temporary files in `folder`, and end it after the `with` block."""
+def demo_server(folder: Path, model: str | None = "debug") -> Iterator[DemoServer]:
+    """Start the demo with its temporary files in `folder`, and end it after the `with` block.
+
+    `model` is as for the command; None takes the weights inside the package.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-c", "from mooe.cli import main; main()", "demo", "--model", model, "--port", str(port)]
+    command = [sys.executable, "-c", "from mooe.cli import main; main()", "demo", "--port", str(port)]
+    command += [] if model is None else ["--model", model]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=os.environ | {"TMPDIR": str(folder)}
     )
