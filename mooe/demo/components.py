@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import gradio as gr
-from gradio.helpers import Examples
 
 from mooe.demo.desk import keyframes_of, whole, words_of
 from mooe.demo.studio import Wish
@@ -23,7 +22,7 @@ class Controls:
     """
 
     portrait: gr.Image
-    examples: Examples | None
+    examples: dict[str, gr.Button]
     faces: gr.Image
     face: gr.Radio
     voice: gr.Audio

@@ -67,8 +67,9 @@ def _given(studio: Studio) -> dict[str, Any]:
     with gr.Group():
         with gr.Row():
             portrait = gr.Image(
-                portraits[0] if portraits else None, type="filepath", image_mode=None, height=280, min_width=150,
+                next(iter(portraits.values()), None), type="filepath", image_mode=None, height=280, min_width=150,
                 sources=["upload", "webcam", "clipboard"], label="Portrait", elem_id="portrait", buttons=[],
+                alt_text="The portrait as it was given",
             )  # fmt: skip
             faces = gr.Image(
                 interactive=False, height=280, min_width=150, label="Face to animate", elem_id="faces", buttons=[],
@@ -76,7 +77,10 @@ def _given(studio: Studio) -> dict[str, Any]:
             )  # fmt: skip
         face = gr.Radio([("1", 0)], value=0, label="Face (1 is the largest; or click it)", elem_id="face")
     gr.Markdown(_CONSENT, elem_id="consent")
-    shown = gr.Examples([[path] for path in portraits], portrait, label="Example portraits") if portraits else None
+    with gr.Row(elem_id="examples"):
+        shown = {
+            path: gr.Button(f"Example: {name}", icon=path, size="sm", min_width=140) for name, path in portraits.items()
+        }
     voice = gr.Audio(
         samples.speech(), type="filepath", sources=["upload", "microphone"], elem_id="voice", buttons=[],
         label=f"Voice: a recording of up to {MAX_SPEECH_SECONDS:.0f} seconds",
@@ -196,7 +200,15 @@ def _results() -> Results:
         cancel = gr.Button("Cancel", size="lg", elem_id="cancel")
     state = gr.HTML(READY, elem_id="status", min_height=68)
     with gr.Row():
-        before = gr.Image(interactive=False, height=320, min_width=200, label="Before", elem_id="before", buttons=[])
+        before = gr.Image(
+            interactive=False,
+            height=320,
+            min_width=200,
+            label="Before",
+            elem_id="before",
+            buttons=[],
+            alt_text="The photograph",
+        )
         film = gr.Video(interactive=False, height=320, min_width=200, label="After", elem_id="film", autoplay=True)
     with gr.Row():
         download = gr.DownloadButton("Download the film", interactive=False, elem_id="download", size="sm")

@@ -12,9 +12,10 @@ def _find(name: str) -> str | None:
     return next((str(place / name) for place in _PLACES if (place / name).is_file()), None)
 
 
-def portraits() -> list[str]:
-    """Files of the example portraits that are there."""
-    return list(filter(None, (_find("portraits/grace_hopper.jpg"), _find("portraits/astronaut.png"))))
+def portraits() -> dict[str, str]:
+    """Files of the example portraits that are there, by whom they show."""
+    files = {"Grace Hopper": "portraits/grace_hopper.jpg", "Eileen Collins": "portraits/astronaut.png"}
+    return {name: path for name, file in files.items() if (path := _find(file))}
 
 
 def speech() -> str | None:

@@ -115,7 +115,7 @@ def _warm_up(studio: Studio) -> None:
     from mooe.demo import samples
     from mooe.emotion import EmotionMix
 
-    for portrait in samples.portraits()[:1]:
+    for portrait in samples.portraits().values():
         studio.still(portrait, 0, EmotionMix.from_mapping({"happy": 0.5}))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import gradio as gr
@@ -37,8 +38,8 @@ def connect_inputs(page: gr.Blocks, desk: Desk, controls: Controls) -> None:
     }
     # not .change, which comes twice with each upload
     arrivals = [page.load, controls.portrait.input]
-    if controls.examples is not None:
-        arrivals.append(controls.examples.load_input_event.success)
+    for path, button in controls.examples.items():
+        arrivals.append(button.click(partial(str, path), None, controls.portrait, **private).success)
     for arrive in arrivals:
         arrive(**find, **private).success(**still)
     for listen in (page.load, controls.voice.change):
