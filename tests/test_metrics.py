@@ -359,7 +359,7 @@ class TestSpeech:
         assert all(a.end == b.start for a, b in pairwise(spans))
 
     def test_the_report_of_a_still_clip(self, examples: Path, portrait_path: Path, tmp_path: Path) -> None:
-        from mooe.commands.evaluate_speech import evaluate_speech, speech_table
+        from mooe.commands.evaluate_speech import evaluate_speech, figures_table
         from mooe.media import VideoWriter, read_image, read_video
         from mooe.metrics.tracks import track_frames
 
@@ -373,5 +373,5 @@ class TestSpeech:
         assert found["phones"] == "labels" and found["faces_found"] == 1
         assert found["blinks"]["count"] == 0 and found["head"]["speed_mean"] < 6
         assert found["silence"]["open_share"] in (None, 0.0, 1.0)
-        assert "lips shut_on_pbm" in speech_table(found)
+        assert "lips shut_on_pbm" in figures_table(found)
         json.dumps(found, allow_nan=False)

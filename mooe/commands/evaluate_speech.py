@@ -4,35 +4,13 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
-
-import typer
+from typing import TYPE_CHECKING, Any
 
 from mooe.errors import AudioError
 
 if TYPE_CHECKING:
     from mooe.metrics.phones import PhoneTime
     from mooe.metrics.tracks import FaceTracks
-
-
-def evaluate(
-    video: Annotated[Path, typer.Argument(help="A video of one talking face.")],
-    audio: Annotated[Path, typer.Option(help="What is said in it, or the video itself.")],
-    phones: Annotated[
-        Path | None, typer.Option(help="When which phone is said: a .json beside --audio is found by itself.")
-    ] = None,
-    report: Annotated[Path | None, typer.Option(help="Write the figures to this .json.")] = None,
-    force: Annotated[bool, typer.Option("--force", help="Replace an existing report.")] = False,
-) -> None:
-    """Measure whether lips, lids and head of a video go with its speech."""
-    from mooe.media import check_output, write_json
-
-    if report is not None:
-        check_output(report, ".json", force=force)
-    figures = evaluate_speech(video, audio, phones)
-    if report is not None:
-        write_json(report, figures)
-    print(speech_table(figures))
 
 
 def evaluate_speech(
@@ -90,7 +68,7 @@ def _labels_beside(audio: Path) -> list[PhoneTime] | None:
         return None
 
 
-def speech_table(figures: dict[str, Any]) -> str:
+def figures_table(figures: dict[str, Any]) -> str:
     """The figures as lines of text."""
     lines = []
     for name, value in figures.items():
