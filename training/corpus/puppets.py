@@ -7,10 +7,12 @@ lids and creases. Both ways go through the photograph's full resolution, so that
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
 
 from mooe.decoder import PortraitDecoder, SourcePortrait, encode_portrait
 from mooe.decoder.compensation import RenderMaps
@@ -20,7 +22,6 @@ from mooe.decoder.mesh import HEAD_PIVOT
 from mooe.decoder.refinement import small_flow
 from mooe.errors import NoFaceError
 from mooe.face.alignment import HeadAlignment, rotation_vector
-from mooe.face.crop import PortraitCrop
 from mooe.face.topology import arkit_to_displacement, arkit_vector
 from mooe.face.tracker import Face, FaceTracker
 from mooe.media import read_image
@@ -128,11 +129,33 @@ def _inverse(flow: Float, places: Float) -> tuple[Float, Float]:
     return found, np.linalg.norm(missed, axis=-1).astype(np.float32)
 
 
-class _Way:
-    """From a photograph to a puppet, and what is needed to find the way back.
+@dataclass(frozen=True)
+class Cycle:
+    """A puppet and the way back to the photograph.
+
+    Attributes:
+        portrait: the puppet, as source.
+        motion: displacement, rotation and translation of the way back.
+        maps: of the way back.
+        target: the photograph in the puppet's head crop, its landmarks at ``maps.points``, uint8 ``[256, 256, 3]``.
+        forward: the flow that made the puppet, in the photograph's head crop, ``[256, 256, 2]``.
+        places: where the target was sampled in the puppet's head crop, ``[256, 256, 2]``, pixel indices.
+    """
+
+    portrait: SourcePortrait
+    motion: tuple[Float, Float, Float]
+    maps: RenderMaps
+    target: Image
+    forward: Float
+    places: Float
+
+
+class PuppetMaker:
+    """Cycles of one photograph.
 
     Args:
-        photo: uint8 ``[H, W, 3]``; face: its tracked face.
+        photo: uint8 ``[H, W, 3]``.
+        face: its tracked face.
     """
 
     def __init__(self, photo: Image, face: Face) -> None:
@@ -141,8 +164,8 @@ class _Way:
         scale = self.portrait.picture.shape[1] / photo.shape[1]
         self.landmarks = face.landmarks * np.float32(scale)
 
-    def puppet(self, tracker: FaceTracker, rng: np.random.Generator) -> FrameSample:
-        """One cycle.
+    def cycle(self, tracker: FaceTracker, rng: np.random.Generator) -> Cycle:
+        """Draw a random puppet and find the way back.
 
         Raises:
             NoFaceError: the tracker does not see the puppet's face.
@@ -155,25 +178,30 @@ class _Way:
         portrait = encode_portrait(drawn, tracker.detect_one(drawn), FRAME_SIZE)
         wanted = portrait.crop.to_crop(self.landmarks)
         motion = drive_to(portrait, wanted)
-        decoder = PortraitDecoder(portrait)
-        maps = decoder.maps(*motion)
-        at = target_flow(maps.points, wanted[:, :2])
-        target = sample(portrait.crop.cut(self.portrait.picture), at)
-        residual, known = self._exact(forward, maps, at, portrait.crop)
+        maps = PortraitDecoder(portrait).maps(*motion)
+        places = target_flow(maps.points, wanted[:, :2])
+        target = sample(portrait.crop.cut(self.portrait.picture), places)
+        return Cycle(portrait, motion, maps, target, forward, places)
+
+    def puppet(self, tracker: FaceTracker, rng: np.random.Generator) -> FrameSample:
+        """One random cycle as a sample; errors as of :meth:`cycle`."""
+        cycle = self.cycle(tracker, rng)
+        residual, known = self._exact(cycle)
         return FrameSample(
-            portrait.frame, decoder.render(*motion), target, maps.region, small_flow(maps.flow), residual, known,
-            maps.points, maps.source_points,
+            cycle.portrait.frame, PortraitDecoder(cycle.portrait).render(*cycle.motion), cycle.target,
+            cycle.maps.region, small_flow(cycle.maps.flow), residual, known, cycle.maps.points,
+            cycle.maps.source_points,
         )  # fmt: skip
 
-    def _exact(self, forward: Float, maps: RenderMaps, at: Float, crop: PortraitCrop) -> tuple[Float, Float]:
+    def _exact(self, cycle: Cycle) -> tuple[Float, NDArray[np.bool_]]:
         """What the way back's flow lacks to undo the way there ``[64, 64, 2]``, and where that is known."""
-        own = self.portrait.crop
-        there = (at + 0.5) / crop.scale + (crop.left, crop.top)
+        own, crop = self.portrait.crop, cycle.portrait.crop
+        there = (cycle.places + 0.5) / crop.scale + (crop.left, crop.top)
         places = ((there - (own.left, own.top)) * own.scale - 0.5).astype(np.float32)
-        found, missed = _inverse(forward, places)
+        found, missed = _inverse(cycle.forward, places)
         inside = ((places > 0) & (places < FRAME_SIZE - 1)).all(-1) & (missed < _INEXACT)
         source = (found + 0.5) / own.scale + (own.left, own.top)
-        lacking = ((source - (crop.left, crop.top)) * crop.scale - 0.5 - maps.flow).astype(np.float32)
+        lacking = ((source - (crop.left, crop.top)) * crop.scale - 0.5 - cycle.maps.flow).astype(np.float32)
         step = FRAME_SIZE // MOTION_SIZE
         blocks = lacking.reshape(MOTION_SIZE, step, MOTION_SIZE, step, 2).mean((1, 3))
         known = inside.reshape(MOTION_SIZE, step, MOTION_SIZE, step).all((1, 3))
@@ -190,10 +218,10 @@ def cycle_puppets(path: Path, rng: np.random.Generator) -> list[FrameSample]:
     photo = random_tone(read_image(path), rng)
     samples: list[FrameSample] = []
     with FaceTracker(max_faces=1) as tracker:
-        way = _Way(photo, tracker.detect_one(photo))
-        for _ in range(PUPPETS[way.portrait.mouth.photo_opening > 0]):
+        maker = PuppetMaker(photo, tracker.detect_one(photo))
+        for _ in range(PUPPETS[maker.portrait.mouth.photo_opening > 0]):
             try:
-                samples.append(way.puppet(tracker, rng))
+                samples.append(maker.puppet(tracker, rng))
             except NoFaceError:
                 continue
     return samples
