@@ -16,7 +16,9 @@ from PIL import Image
 from torch import Tensor
 
 from mooe.audio import FRAME_RATE, HamaSpeechEncoder, SpeechEncoder, frame_count, load_audio
-from mooe.decoder import PortraitDecoder, SourcePortrait, encode_at_rest
+from mooe.decoder import SourcePortrait, encode_at_rest
+from mooe.decoder.compensator import PortraitCompensator
+from mooe.decoder.refinement import refined_decoder
 from mooe.emotion import EmotionMix, EmotionSpec, EmotionTimeline, parse_emotion
 from mooe.emotion.adapters import MoEEAdapters
 from mooe.emotion.latents import EmotionToLatents
@@ -58,11 +60,13 @@ class MoEEPipeline(DiffusionPipeline):
         emotion_encoder: emotion controls -> emotion latents.
         pose_predictor: head motion from prosody.
         scheduler: a flow-matching scheduler of diffusers.
+        compensator: learned stages of the decoder; without it faces are drawn by geometry alone.
 
     The speech encoder is no component with weights of its own; replace :attr:`speech_encoder` to use another.
     """
 
     model_cpu_offload_seq = "emotion_encoder->pose_predictor->unet"
+    _optional_components = ["compensator"]  # noqa: RUF012 (diffusers' name and type)
 
     def __init__(
         self,
@@ -72,6 +76,7 @@ class MoEEPipeline(DiffusionPipeline):
         emotion_encoder: EmotionToLatents,
         pose_predictor: HeadPosePredictor,
         scheduler: SchedulerMixin,
+        compensator: PortraitCompensator | None = None,
     ) -> None:
         super().__init__()
         self.register_modules(
@@ -81,9 +86,11 @@ class MoEEPipeline(DiffusionPipeline):
             emotion_encoder=emotion_encoder,
             pose_predictor=pose_predictor,
             scheduler=scheduler,
+            compensator=compensator,
         )
-        for module in (codec, unet, adapters, emotion_encoder, pose_predictor):
-            own_memory(module.eval())
+        for module in (codec, unet, adapters, emotion_encoder, pose_predictor, compensator):
+            if module is not None:
+                own_memory(module.eval())
         adapters.attach(unet.unet)
         self.speech_encoder: SpeechEncoder = HamaSpeechEncoder()
 
@@ -264,7 +271,7 @@ class MoEEPipeline(DiffusionPipeline):
             self.unet, self.adapters, self.scheduler, settings.generator, settings.steps, settings.guidance,
             settings.on_step,
         )  # fmt: skip
-        decoder = PortraitDecoder(portrait)
+        decoder = refined_decoder(portrait, self.compensator)
         render = decoder.render_full if paste_back else decoder.render
         windows = iterate_windows(stream.num_frames, driver.window, sampler)
         while True:

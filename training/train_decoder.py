@@ -137,6 +137,17 @@ class DecoderStage:
     def __call__(self, step: int) -> tuple[Tensor, dict[str, float]]:
         rng = np.random.default_rng([self.config.loop.seed, step])
         batch = stack([self._draw(rng) for _ in range(self.config.batch_size)], rng)
+        if step % _REVIVE_EVERY == _REVIVE_EVERY - 1 and step < _REVIVE_SHARE * self.config.loop.steps:
+            with torch.no_grad():
+                self._losses(batch)  # the books see this batch's queries
+            for book in self.model.books().values():
+                book.revive(step)
+        loss, figures = self._losses(batch)
+        for name, book in self.model.books().items():
+            figures[f"{name}_usage"] = book.usage()
+        return loss, figures
+
+    def _losses(self, batch: FrameBatch) -> tuple[Tensor, dict[str, float]]:
         loss, figures = torch.zeros(()), {}
         visibility = torch.ones_like(batch.render[:, :1])
         if self.model.motion is not None:
@@ -145,11 +156,6 @@ class DecoderStage:
         if self.model.appearance is not None:
             appearance, seen = self.appearance_loss(batch, visibility)
             loss, figures = loss + appearance, {**figures, **seen}
-        if step % _REVIVE_EVERY == _REVIVE_EVERY - 1 and step < _REVIVE_SHARE * self.config.loop.steps:
-            for book in self.model.books().values():
-                book.revive(step)
-        for name, book in self.model.books().items():
-            figures[f"{name}_usage"] = book.usage()
         return loss, figures
 
     def _draw(self, rng: np.random.Generator) -> FrameSample:

@@ -14,7 +14,10 @@ from torch.nn import functional as F
 
 from mooe.decoder.compensation import RenderMaps
 from mooe.decoder.compensator import APPEARANCE_SIZE, FLOW_UNIT, MOTION_SIZE, PortraitCompensator
+from mooe.decoder.decoder import PortraitDecoder
 from mooe.decoder.images import Float, Image, resize
+from mooe.decoder.portrait import SourcePortrait
+from mooe.errors import ConfigError
 
 _KEYPOINTS = (10, 152, 234, 454, 33, 263, 4, 61, 291, 13, 14, 105, 334)
 _HEAT_WIDTH = 0.03  # of the frame's side
@@ -149,6 +152,18 @@ def picture_tensor(picture: Image, device: torch.device) -> Tensor:
     return torch.from_numpy(picture).to(device).permute(2, 0, 1)[None].float() / 255
 
 
+def refined_decoder(portrait: SourcePortrait, model: PortraitCompensator | None) -> PortraitDecoder:
+    """The decoder of a portrait with those learned stages that ``model`` has; by geometry alone without a model."""
+    if model is None:
+        return PortraitDecoder(portrait)
+    refiner = PortraitRefiner(model, portrait.frame)
+    return PortraitDecoder(
+        portrait,
+        None if model.motion is None else refiner.motion,
+        None if model.appearance is None else refiner.appearance,
+    )
+
+
 class PortraitRefiner:
     """The learned stages for one portrait: gives the decoder its ``motion`` and its ``appearance``.
 
@@ -158,7 +173,7 @@ class PortraitRefiner:
     """
 
     def __init__(self, model: PortraitCompensator, photo: Image) -> None:
-        self.model = model.eval()
+        self.model = model.eval().to(memory_format=torch.channels_last)
         self.device = next(model.parameters()).device
         self.photo = picture_tensor(photo, self.device)
         self._maps: RenderMaps | None = None
@@ -183,7 +198,7 @@ class PortraitRefiner:
         """Stage 2; see :class:`~mooe.decoder.compensation.MotionCompensation`."""
         size = maps.region.shape[0]
         if self.model.motion is None:
-            return np.zeros((size, size, 2), np.float32), np.ones((size, size), np.float32)
+            raise ConfigError("The model has no motion book: leave motion compensation out.")
         inputs = motion_inputs(self.photo, *self._tensors(maps))
         found = self.model.motion(inputs)
         free = outside_face(inputs)
@@ -194,9 +209,9 @@ class PortraitRefiner:
     @torch.no_grad()
     def appearance(self, frame: Image, maps: RenderMaps, visibility: Float) -> tuple[Float, Float]:
         """Stage 3; see :class:`~mooe.decoder.compensation.AppearanceCompensation`."""
-        fill, weight = frame.astype(np.float32), np.zeros(frame.shape[:2], np.float32)
         if self.model.appearance is None:
-            return fill, weight
+            raise ConfigError("The model has no appearance book: leave appearance compensation out.")
+        fill, weight = frame.astype(np.float32), np.zeros(frame.shape[:2], np.float32)
         seen = torch.from_numpy(np.ascontiguousarray(visibility)).to(self.device)[None, None]
         shift, regions, points, source_points = self._tensors(maps)
         inputs, free, (corner, side) = appearance_inputs(
