@@ -2,7 +2,9 @@
 
 The photograph is drawn with another expression and pose, the drawing is tracked anew and becomes the source, and its
 face is driven back to how the photograph looks. What should come out is the photograph itself, with its real teeth,
-lids and creases. Both ways go through the photograph's full resolution, so that little sharpness is lost.
+lids and creases. Portraits have shut lips or a smile and hardly ever speak: so many cycles end where a drawing of the
+photograph speaks, which keeps those real teeth that the puppet hides. Both ways go through the photograph's full
+resolution, so that little sharpness is lost.
 """
 
 from __future__ import annotations
@@ -18,10 +20,10 @@ from mooe.decoder import PortraitDecoder, SourcePortrait, encode_portrait
 from mooe.decoder.compensation import RenderMaps
 from mooe.decoder.compensator import MOTION_SIZE
 from mooe.decoder.images import Float, Image, sample, sample_weight
-from mooe.decoder.mesh import HEAD_PIVOT
+from mooe.decoder.mesh import HEAD_PIVOT, pose_points
 from mooe.decoder.refinement import small_flow
 from mooe.errors import NoFaceError
-from mooe.face.alignment import HeadAlignment, rotation_vector
+from mooe.face.alignment import HeadAlignment, rotation_matrix, rotation_vector
 from mooe.face.topology import arkit_to_displacement, arkit_vector
 from mooe.face.tracker import Face, FaceTracker
 from mooe.media import read_image
@@ -32,7 +34,8 @@ from training.corpus.visemes import viseme
 
 PUPPETS = 2, 8  # in a shard, of a photograph with shut lips and of one that shows what is behind them
 _SOUNDS = "ɑæɛəiɪɔuʊwmbfvszʃθtdlɹkj"
-_CLOSED_SHARE, _SPOKEN_SHARE = 0.5, 0.25
+_CLOSED_SHARE = 0.5
+_SPEAKING_SHARE = 0.6  # of the cycles that end where the photograph speaks: with its own teeth, where it bares them
 _EMOTION_SHARE = 0.5
 _BLINK_SHARE, _MOST_BLINK = 0.4, 0.5  # a lid that is quite shut hides an eye that no source shows
 _WIDEST_TURN = np.deg2rad(12.0)
@@ -43,16 +46,16 @@ _ROUNDS = 12  # of the inversion of a flow
 _INEXACT = 0.5  # pixels beyond which a flow counts as not invertible
 
 
-def random_weights(rng: np.random.Generator) -> Float:
+def random_weights(rng: np.random.Generator, closed_share: float = _CLOSED_SHARE) -> Float:
     """ARKit weights ``[52]`` of a face that is at rest, speaks or shows an emotion."""
     kind = rng.random()
     mouth = np.zeros(52, np.float32)
-    if kind > _CLOSED_SHARE:
+    if kind > closed_share:
         spoken = viseme(str(rng.choice(list(_SOUNDS))))
         if spoken is not None:
             mouth = spoken.vector * np.float32(rng.uniform(0.6, 1.3))
     face = np.zeros(52, np.float32)
-    if rng.random() < _EMOTION_SHARE and kind > _CLOSED_SHARE - _SPOKEN_SHARE:
+    if rng.random() < _EMOTION_SHARE and kind > closed_share / 2:
         name = str(rng.choice(sorted(EXPRESSIONS)))
         face = sample_expression(name, rng) * np.float32(rng.uniform(0.3, 1.0))
     both = combine(mouth[None], face[None])[0]
@@ -88,6 +91,10 @@ def drive_to(portrait: SourcePortrait, landmarks: Float) -> tuple[Float, Float, 
     return displacement.astype(np.float32), rotation_vector(turn), translation.astype(np.float32)
 
 
+def _identity(size: int) -> Float:
+    return np.stack(np.meshgrid(*[np.arange(size, dtype=np.float32)] * 2), -1)
+
+
 def _similarity(points: Float, onto: Float) -> Float:
     """The turn, size and shift ``[2, 3]`` that bring points ``[N, 2]`` nearest to others."""
     x, y = (points - points.mean(0)).T
@@ -113,14 +120,13 @@ def target_flow(points: Float, landmarks: Float) -> Float:
     near = np.einsum("yn,xn,nk->yxk", down, across, np.concatenate([rest, np.ones((len(rest), 1))], 1), optimize=True)
     local = near[..., :2] / (near[..., 2:] + 0.3)
     shift = cv2.resize(local.astype(np.float32), (FRAME_SIZE, FRAME_SIZE), interpolation=cv2.INTER_LINEAR)
-    place = np.stack(np.meshgrid(*[np.arange(FRAME_SIZE, dtype=np.float32) + 0.5] * 2), -1)
+    place = _identity(FRAME_SIZE) + 0.5
     return np.asarray(place @ matrix[:, :2].T + matrix[:, 2] + shift - 0.5, np.float32)
 
 
 def _inverse(flow: Float, places: Float) -> tuple[Float, Float]:
     """Where ``flow`` (pixel indices) comes to lie at ``places`` ``[h, w, 2]``, and by how much it misses them."""
-    grid = np.stack(np.meshgrid(*[np.arange(flow.shape[0], dtype=np.float32)] * 2), -1)
-    shift = [np.ascontiguousarray(flow[..., k] - grid[..., k]) for k in range(2)]
+    shift = [np.ascontiguousarray(x) for x in np.moveaxis(flow - _identity(flow.shape[0]), -1, 0)]
     found = places.copy()
     missed = np.zeros_like(places)
     for _ in range(_ROUNDS):
@@ -137,8 +143,9 @@ class Cycle:
         portrait: the puppet, as source.
         motion: displacement, rotation and translation of the way back.
         maps: of the way back.
-        target: the photograph in the puppet's head crop, its landmarks at ``maps.points``, uint8 ``[256, 256, 3]``.
+        target: what should come out in the puppet's head crop, landmarks at ``maps.points``, uint8 ``[256, 256, 3]``.
         forward: the flow that made the puppet, in the photograph's head crop, ``[256, 256, 2]``.
+        spoken: the flow that made the target, likewise; the identity when it is the photograph.
         places: where the target was sampled in the puppet's head crop, ``[256, 256, 2]``, pixel indices.
     """
 
@@ -147,6 +154,7 @@ class Cycle:
     maps: RenderMaps
     target: Image
     forward: Float
+    spoken: Float
     places: Float
 
 
@@ -165,23 +173,33 @@ class PuppetMaker:
         self.landmarks = face.landmarks * np.float32(scale)
 
     def cycle(self, tracker: FaceTracker, rng: np.random.Generator) -> Cycle:
-        """Draw a random puppet and find the way back.
+        """Draw a random puppet and find the way back, to the photograph or to the photograph speaking.
 
         Raises:
             NoFaceError: the tracker does not see the puppet's face.
         """
-        displacement = arkit_to_displacement(random_weights(rng))
-        turn = random_turn(rng)
-        shift = rng.normal(0, _SHIFT_DEVIATION, 3).astype(np.float32)
-        drawn = self.decoder.render_full(displacement, turn, shift)
-        forward = self.decoder.maps(displacement, turn, shift).flow
+        drawn, forward, _ = self._act(random_weights(rng), rng)
         portrait = encode_portrait(drawn, tracker.detect_one(drawn), FRAME_SIZE)
-        wanted = portrait.crop.to_crop(self.landmarks)
+        picture, landmarks = self.portrait.picture, self.landmarks
+        there = _identity(FRAME_SIZE)
+        if rng.random() < _SPEAKING_SHARE:
+            picture, there, landmarks = self._act(random_weights(rng, closed_share=0.1), rng)
+        wanted = portrait.crop.to_crop(landmarks)
         motion = drive_to(portrait, wanted)
         maps = PortraitDecoder(portrait).maps(*motion)
         places = target_flow(maps.points, wanted[:, :2])
-        target = sample(portrait.crop.cut(self.portrait.picture), places)
-        return Cycle(portrait, motion, maps, target, forward, places)
+        target = sample(portrait.crop.cut(picture), places)
+        return Cycle(portrait, motion, maps, target, forward, there, places)
+
+    def _act(self, weights: Float, rng: np.random.Generator) -> tuple[Image, Float, Float]:
+        """The photograph with an expression and a random turn; its flow in the head crop; its landmarks."""
+        displacement = arkit_to_displacement(weights)
+        turn, shift = random_turn(rng), rng.normal(0, _SHIFT_DEVIATION, 3).astype(np.float32)
+        drawn = self.decoder.render_full(displacement, turn, shift)
+        portrait, crop = self.portrait, self.portrait.crop
+        points = pose_points(portrait.driver(displacement), rotation_matrix(turn), shift)
+        landmarks = portrait.alignment.to_image(points) / crop.scale + (crop.left, crop.top, 0)
+        return drawn, self.decoder.maps(displacement, turn, shift).flow, landmarks.astype(np.float32)
 
     def puppet(self, tracker: FaceTracker, rng: np.random.Generator) -> FrameSample:
         """One random cycle as a sample; errors as of :meth:`cycle`."""
@@ -198,6 +216,8 @@ class PuppetMaker:
         own, crop = self.portrait.crop, cycle.portrait.crop
         there = (cycle.places + 0.5) / crop.scale + (crop.left, crop.top)
         places = ((there - (own.left, own.top)) * own.scale - 0.5).astype(np.float32)
+        shift = cycle.spoken - _identity(FRAME_SIZE)
+        places += np.stack([sample_weight(np.ascontiguousarray(shift[..., k]), places) for k in range(2)], -1)
         found, missed = _inverse(cycle.forward, places)
         inside = ((places > 0) & (places < FRAME_SIZE - 1)).all(-1) & (missed < _INEXACT)
         source = (found + 0.5) / own.scale + (own.left, own.top)
