@@ -17,7 +17,9 @@ from mooe.decoder.refinement import PortraitRefiner, allowed, cut_square, refine
 from mooe.errors import ConfigError, MooeError
 from mooe.face.topology import arkit_to_displacement, arkit_vector
 from mooe.face.tracker import FaceTracker
+from mooe.media import VideoWriter
 from training.common import LoopConfig, TrainingLoop
+from training.corpus.films import film_frames
 from training.corpus.frames import FrameSample, load_shard, person_of, plan, run_job, save_shard
 from training.corpus.puppets import PuppetMaker, drive_to, random_turn
 from training.corpus.tones import TONES
@@ -230,6 +232,22 @@ class TestCorpus:
         assert load_shard(job.path) == []
         with pytest.raises(MooeError, match="nothing of use"):
             plan("films", tmp_path, tmp_path / "out", 1, [])
+
+    def test_films_give_pairs_of_the_same_face(self, portrait: SourcePortrait, tmp_path: Path) -> None:
+        decoder = PortraitDecoder(portrait)
+        path = tmp_path / "a film.mp4"
+        with VideoWriter(path, 256, 256) as film:
+            for share in np.linspace(0, 1, 12):
+                film.write(decoder.render(np.float32(share) * ACTING, np.float32(share) * TURN, SHIFT))
+        pairs = film_frames(path, np.random.default_rng(0))
+        assert pairs
+        for pair in pairs:
+            assert not pair.known.any()
+            moved, still = (
+                np.abs(picture.astype(float) - pair.target)[60:200, 60:200].mean()
+                for picture in (pair.render, pair.source)
+            )
+            assert moved < 1.5 * still
 
     @pytest.mark.parametrize("tone", sorted(TONES))
     def test_tones_keep_size_and_kind(self, tone: str) -> None:

@@ -23,11 +23,11 @@ from mooe.pipeline import MoEEPipeline
 def main() -> None:
     """Read each stage's weights and write the pipeline."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--runs", type=Path, required=True, help="folder with codec, motion, emotion, pose and decoder")
+    parser.add_argument("--runs", type=Path, required=True, help="folder with codec, motion, emotion and pose")
     parser.add_argument("--out", type=Path, required=True, help="pipeline folder; replaced")
+    parser.add_argument("--decoder", type=Path, help="weights of the decoder's learned stages, if they shall be used")
     options = parser.parse_args()
     runs = options.runs
-    compensator = runs / "decoder/weights"
     pipeline = MoEEPipeline(
         MotionCodec.from_pretrained(runs / "codec"),
         MotionUNet.from_pretrained(runs / "motion/weights"),
@@ -35,7 +35,7 @@ def main() -> None:
         EmotionToLatents.from_pretrained(runs / "emotion/weights/emotion_encoder"),
         HeadPosePredictor.from_pretrained(runs / "pose/weights"),
         FlowMatchEulerDiscreteScheduler(shift=2.0),
-        PortraitCompensator.from_pretrained(compensator) if compensator.is_dir() else None,
+        PortraitCompensator.from_pretrained(options.decoder) if options.decoder else None,
     )
     for module in (
         pipeline.codec,

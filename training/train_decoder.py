@@ -148,7 +148,8 @@ class DecoderStage:
         return loss, figures
 
     def _losses(self, batch: FrameBatch) -> tuple[Tensor, dict[str, float]]:
-        loss, figures = torch.zeros(()), {}
+        loss = torch.zeros(())
+        figures: dict[str, float] = {}
         visibility = torch.ones_like(batch.render[:, :1])
         if self.model.motion is not None:
             motion, visibility, seen = self.motion_loss(batch)

@@ -131,11 +131,11 @@ class MotionCompensator(nn.Module):
         """``inputs`` is ``[B, 14, 64, 64]`` from :func:`~mooe.decoder.refinement.motion_inputs`."""
         fine, middle, coarse = self.encoder(inputs)
         total = inputs.new_zeros(len(inputs), 3, _SCALES[0], _SCALES[0])
-        hidden: Tensor | None = None
+        hidden = coarse
         loss = inputs.new_zeros(())
         for size, features in zip(_SCALES, (coarse, middle, fine), strict=True):
             key = str(size)
-            if hidden is not None:
+            if key in self.up:
                 total = F.interpolate(total, scale_factor=2, mode="bilinear")
                 features = features + F.interpolate(self.up[key](hidden), scale_factor=2) + self.embed[key](total)
             if key in self.retrievals:
@@ -166,11 +166,11 @@ class AppearanceCompensator(nn.Module):
     def forward(self, inputs: Tensor) -> AppearanceResidual:
         """``inputs`` is ``[B, 13, 128, 128]`` from :func:`~mooe.decoder.refinement.appearance_inputs`."""
         fine, middle, coarse = self.encoder(F.pixel_unshuffle(inputs, 2))
-        hidden: Tensor | None = None
+        hidden = coarse
         loss = inputs.new_zeros(())
         for size, features in zip(_SCALES, (coarse, middle, fine), strict=True):
             key = str(size)
-            if hidden is not None:
+            if key in self.up:
                 features = features + F.interpolate(self.up[key](F.silu(hidden)), scale_factor=2)
             if key in self.retrievals:
                 found = self.retrievals[key](features, self.book)

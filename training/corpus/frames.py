@@ -88,7 +88,7 @@ def save_shard(path: Path, samples: Sequence[FrameSample]) -> None:
     for name in ("flow", "residual", "points", "source_points"):
         arrays[name] = arrays[name].astype(np.float16 if name in ("flow", "residual") else np.float32)
     with temporary.open("wb") as file:
-        np.savez(file, **arrays)
+        np.savez(file, **arrays)  # type: ignore[arg-type]
     temporary.replace(path)
 
 

@@ -224,7 +224,7 @@ class PuppetMaker:
         lacking = ((source - (crop.left, crop.top)) * crop.scale - 0.5 - cycle.maps.flow).astype(np.float32)
         step = FRAME_SIZE // MOTION_SIZE
         blocks = lacking.reshape(MOTION_SIZE, step, MOTION_SIZE, step, 2).mean((1, 3))
-        known = inside.reshape(MOTION_SIZE, step, MOTION_SIZE, step).all((1, 3))
+        known = np.asarray(inside.reshape(MOTION_SIZE, step, MOTION_SIZE, step).all((1, 3)), bool)
         return np.where(known[..., None], blocks, 0).astype(np.float32), known
 
 

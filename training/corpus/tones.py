@@ -31,7 +31,8 @@ def low_light(image: Image, rng: np.random.Generator) -> Image:
 def compressed(image: Image, rng: np.random.Generator) -> Image:
     """After JPEG of low quality."""
     _, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, int(rng.integers(15, 45))])
-    return np.ascontiguousarray(cv2.imdecode(data, cv2.IMREAD_COLOR)[..., ::-1])
+    read = np.asarray(cv2.imdecode(data, cv2.IMREAD_COLOR), np.uint8)
+    return np.ascontiguousarray(read[..., ::-1])
 
 
 def painted(image: Image, rng: np.random.Generator) -> Image:
