@@ -128,7 +128,7 @@ class Drawer:
     def _make(self, portrait: SourcePortrait) -> PortraitDecoder:
         if self._model is None:
             return PortraitDecoder(portrait)
-        refiner = PortraitRefiner(self._model, portrait.frame)
+        refiner = PortraitRefiner(self._model, portrait)
         return PortraitDecoder(
             portrait, refiner.motion if self._motion else None, refiner.appearance if self._appearance else None
         )

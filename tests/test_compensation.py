@@ -128,7 +128,7 @@ class TestStages:
 
     def test_flow_changes_outside_the_face_alone(self, portrait: SourcePortrait) -> None:
         maps = PortraitDecoder(portrait).maps(ACTING, TURN, SHIFT)
-        flow, visibility = PortraitRefiner(shaken(small_model()), portrait.frame).motion(portrait.frame, maps)
+        flow, visibility = PortraitRefiner(shaken(small_model()), portrait).motion(portrait.frame, maps)
         assert np.abs(flow).max() > 0
         inner = np.zeros((256, 256), bool)
         points = portrait.landmarks[[33, 263, 61, 291], :2].astype(int)

@@ -65,7 +65,7 @@ class PortraitDecoder:
         self.portrait = portrait
         self.motion = motion
         self.appearance = appearance
-        self._window = _fade_window(portrait.size, portrait.crop.free_sides(*portrait.picture.shape[:2]))
+        self._window = fade_window(portrait.size, portrait.crop.free_sides(*portrait.picture.shape[:2]))
         self._rest = np.stack(np.meshgrid(np.arange(portrait.size), np.arange(portrait.size)), -1).astype(np.float32)
 
     def maps(self, displacement: Float, rotation: Float, translation: Float) -> RenderMaps:
@@ -119,7 +119,7 @@ class PortraitDecoder:
         flow, visibility = maps.flow, np.ones(maps.region.shape, np.float32)
         if self.motion is not None:
             residual, visibility = self.motion(portrait.frame, maps)
-            flow = (flow + residual * self._window).astype(np.float32)
+            flow = (flow + residual).astype(np.float32)
         flow = enlarge_flow(flow, factor, photo.shape[:2])
         frame = photo.copy()
         box = (slice(None), slice(None)) if self.motion is not None else _moving_box(maps.flow, factor)
@@ -187,7 +187,7 @@ def _moving_box(flow: Float, factor: float) -> tuple[slice, slice]:
     return rows, columns
 
 
-def _fade_window(size: int, free_sides: tuple[bool, bool, bool, bool]) -> Float:
+def fade_window(size: int, free_sides: tuple[bool, bool, bool, bool]) -> Float:
     """1 inside, falling to exactly 0 at those sides of a frame where it joins the picture; ``[size, size, 1]``."""
     near = np.arange(size, dtype=np.float32)
     distances = [near[None], near[:, None], near[None, ::-1], near[::-1, None]]

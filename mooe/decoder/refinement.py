@@ -14,7 +14,7 @@ from torch.nn import functional as F
 
 from mooe.decoder.compensation import RenderMaps
 from mooe.decoder.compensator import APPEARANCE_SIZE, FLOW_UNIT, MOTION_SIZE, PortraitCompensator
-from mooe.decoder.decoder import PortraitDecoder
+from mooe.decoder.decoder import PortraitDecoder, fade_window
 from mooe.decoder.images import Float, Image, resize
 from mooe.decoder.portrait import SourcePortrait
 from mooe.errors import ConfigError
@@ -156,7 +156,7 @@ def refined_decoder(portrait: SourcePortrait, model: PortraitCompensator | None)
     """The decoder of a portrait with those learned stages that ``model`` has; by geometry alone without a model."""
     if model is None:
         return PortraitDecoder(portrait)
-    refiner = PortraitRefiner(model, portrait.frame)
+    refiner = PortraitRefiner(model, portrait)
     return PortraitDecoder(
         portrait,
         None if model.motion is None else refiner.motion,
@@ -169,13 +169,15 @@ class PortraitRefiner:
 
     Args:
         model: trained weights.
-        photo: the portrait's head crop, uint8 ``[size, size, 3]``.
+        portrait: whose head crop is drawn.
     """
 
-    def __init__(self, model: PortraitCompensator, photo: Image) -> None:
+    def __init__(self, model: PortraitCompensator, portrait: SourcePortrait) -> None:
         self.model = model.eval().to(memory_format=torch.channels_last)
         self.device = next(model.parameters()).device
-        self.photo = picture_tensor(photo, self.device)
+        self.photo = picture_tensor(portrait.frame, self.device)
+        # frames join the picture without a seam
+        self._window = fade_window(portrait.size, portrait.crop.free_sides(*portrait.picture.shape[:2]))
         self._maps: RenderMaps | None = None
         self._prepared: tuple[Tensor, Tensor, Tensor, Tensor] | None = None
 
@@ -204,7 +206,7 @@ class PortraitRefiner:
         free = outside_face(inputs)
         flow = (found.flow * free * size)[0].permute(1, 2, 0).cpu().numpy()
         visibility = (1 - free * (1 - found.visibility))[0, 0].cpu().numpy()
-        return resize(flow, (size, size)), resize(visibility, (size, size))
+        return resize(flow, (size, size)) * self._window, resize(visibility, (size, size))
 
     @torch.no_grad()
     def appearance(self, frame: Image, maps: RenderMaps, visibility: Float) -> tuple[Float, Float]:
