@@ -21,7 +21,9 @@ from mooe.audio.pretrained import check_encoder
 from mooe.audio.reader import FeatureReader
 from mooe.audio.source import Audio, SpeechSource, open_speech
 from mooe.audio.synthesis import speak
-from mooe.decoder import PortraitDecoder, SourcePortrait
+from mooe.decoder import SourcePortrait
+from mooe.decoder.compensator import PortraitCompensator
+from mooe.decoder.refinement import refined_decoder
 from mooe.emotion import EmotionMix, EmotionSpec, EmotionTimeline
 from mooe.emotion.adapters import MoEEAdapters
 from mooe.emotion.controls import ControlSchedule, ControlTimeline, EmotionRequest, Keyframe, TextReader, WeightSpec
@@ -68,12 +70,14 @@ class MoEEPipeline(DiffusionPipeline, SpeakerLoraMixin):
         emotion_encoder: emotion controls -> emotion latents.
         pose_predictor: head motion from prosody.
         scheduler: a flow-matching scheduler of diffusers.
+        compensator: learned stages of the decoder; without it faces are drawn by geometry alone.
 
     What reads the speech, a prompt and the emotion of the voice are no components with weights in the pipeline's
     folder; replace :attr:`speech_encoder`, :attr:`text_reader` and :attr:`voice_reader` to use others.
     """
 
     model_cpu_offload_seq = "emotion_encoder->pose_predictor->unet"
+    _optional_components = ["compensator"]  # noqa: RUF012 (diffusers' name and type)
 
     def __init__(
         self,
@@ -83,6 +87,7 @@ class MoEEPipeline(DiffusionPipeline, SpeakerLoraMixin):
         emotion_encoder: EmotionToLatents,
         pose_predictor: HeadPosePredictor,
         scheduler: SchedulerMixin,
+        compensator: PortraitCompensator | None = None,
     ) -> None:
         super().__init__()
         self.register_modules(
@@ -92,9 +97,11 @@ class MoEEPipeline(DiffusionPipeline, SpeakerLoraMixin):
             emotion_encoder=emotion_encoder,
             pose_predictor=pose_predictor,
             scheduler=scheduler,
+            compensator=compensator,
         )
-        for module in (codec, unet, adapters, emotion_encoder, pose_predictor):
-            own_memory(module.eval())
+        for module in (codec, unet, adapters, emotion_encoder, pose_predictor, compensator):
+            if module is not None:
+                own_memory(module.eval())
         adapters.attach(unet.unet)
         self.speech_encoder: SpeechEncoder = HamaSpeechEncoder()
         self.text_reader: TextReader = SentenceReader()
@@ -311,7 +318,7 @@ class MoEEPipeline(DiffusionPipeline, SpeakerLoraMixin):
         portrait: SourcePortrait,
         paste_back: bool,
     ) -> Iterator[MoEEChunk]:
-        decoder = PortraitDecoder(portrait)
+        decoder = refined_decoder(portrait, self.compensator)
         render = decoder.render_full if paste_back else decoder.render
         while True:
             with stream.timed("audio"):

@@ -84,8 +84,9 @@ def load_embedded(
         ) from error
     if not isinstance(pipeline, cls):
         raise WeightsError(f"'{folder}' holds a {type(pipeline).__name__}, not a MoEEPipeline: give another folder.")
-    for name in COMPONENTS:
-        check_finite(getattr(pipeline, name), name)
+    for name in (*COMPONENTS, "compensator"):
+        if getattr(pipeline, name) is not None:
+            check_finite(getattr(pipeline, name), name)
     set_precision(pipeline, dtype)
     return pipeline
 

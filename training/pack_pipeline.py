@@ -11,6 +11,7 @@ from pathlib import Path
 
 from diffusers import FlowMatchEulerDiscreteScheduler
 
+from mooe.decoder.compensator import PortraitCompensator
 from mooe.emotion.adapters import MoEEAdapters
 from mooe.emotion.latents import EmotionToLatents
 from mooe.motion.codec import MotionCodec
@@ -24,6 +25,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--runs", type=Path, required=True, help="folder with codec, motion, emotion and pose")
     parser.add_argument("--out", type=Path, required=True, help="pipeline folder; replaced")
+    parser.add_argument("--decoder", type=Path, help="weights of the decoder's learned stages, if they shall be used")
     options = parser.parse_args()
     runs = options.runs
     pipeline = MoEEPipeline(
@@ -33,6 +35,7 @@ def main() -> None:
         EmotionToLatents.from_pretrained(runs / "emotion/weights/emotion_encoder"),
         HeadPosePredictor.from_pretrained(runs / "pose/weights"),
         FlowMatchEulerDiscreteScheduler(shift=2.0),
+        PortraitCompensator.from_pretrained(options.decoder) if options.decoder else None,
     )
     for module in (
         pipeline.codec,
@@ -40,8 +43,10 @@ def main() -> None:
         pipeline.adapters,
         pipeline.emotion_encoder,
         pipeline.pose_predictor,
+        pipeline.compensator,
     ):
-        module.half()
+        if module is not None:
+            module.half()
     temporary = options.out.with_name("pipeline.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     pipeline.save_pretrained(temporary)

@@ -65,7 +65,7 @@ class PortraitDecoder:
         self.portrait = portrait
         self.motion = motion
         self.appearance = appearance
-        self._window = _fade_window(portrait.size, portrait.crop.free_sides(*portrait.picture.shape[:2]))
+        self._window = fade_window(portrait.size, portrait.crop.free_sides(*portrait.picture.shape[:2]))
         self._rest = np.stack(np.meshgrid(np.arange(portrait.size), np.arange(portrait.size)), -1).astype(np.float32)
 
     def maps(self, displacement: Float, rotation: Float, translation: Float) -> RenderMaps:
@@ -136,8 +136,7 @@ class PortraitDecoder:
             lay_over(frame, layer)
         if self.appearance is not None:
             small = frame if factor == 1.0 else resize_bytes(frame, maps.region.shape)
-            fill, weight = self.appearance(small, maps, visibility)
-            frame = _blend(frame, fill, weight)
+            _blend(frame, small, *self.appearance(small, maps, visibility), factor)
         return frame
 
     def _shade(self, frame: Image, geometry: _Geometry, factor: float) -> None:
@@ -188,7 +187,7 @@ def _moving_box(flow: Float, factor: float) -> tuple[slice, slice]:
     return rows, columns
 
 
-def _fade_window(size: int, free_sides: tuple[bool, bool, bool, bool]) -> Float:
+def fade_window(size: int, free_sides: tuple[bool, bool, bool, bool]) -> Float:
     """1 inside, falling to exactly 0 at those sides of a frame where it joins the picture; ``[size, size, 1]``."""
     near = np.arange(size, dtype=np.float32)
     distances = [near[None], near[:, None], near[None, ::-1], near[::-1, None]]
@@ -200,8 +199,16 @@ def _fade_window(size: int, free_sides: tuple[bool, bool, bool, bool]) -> Float:
     return window[..., None].astype(np.float32)
 
 
-def _blend(frame: Image, fill: Float, weight: Float) -> Image:
-    if fill.shape[:2] != frame.shape[:2]:
-        fill, weight = (resize(x.astype(np.float32), frame.shape[:2]) for x in (fill, weight))
-    blended = frame + (fill - frame) * np.clip(weight, 0, 1)[..., None]
-    return np.clip(np.rint(blended), 0, 255).astype(np.uint8)
+def _blend(frame: Image, small: Image, fill: Float, weight: Float, factor: float) -> None:
+    """Lay ``fill`` over a frame in place, both as they are at the frame size; finer detail of the frame stays."""
+    rows, columns = np.flatnonzero(weight.any(1)), np.flatnonzero(weight.any(0))
+    if not len(rows):
+        return
+    box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+    change = (fill[box] - small[box]) * np.clip(weight[box], 0, 1)[..., None]
+    if factor != 1.0:
+        box = slice(int(box[0].start * factor), int(box[0].stop * factor)), slice(
+            int(box[1].start * factor), int(box[1].stop * factor)
+        )
+        change = resize(change.astype(np.float32), frame[box].shape)
+    frame[box] = np.clip(np.rint(frame[box] + change), 0, 255).astype(np.uint8)
