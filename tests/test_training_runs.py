@@ -90,7 +90,9 @@ def test_two_processes_equal_one_with_twice_the_batch(
     both = weights(tmp_path)
     assert set(both) == set(one_process)
     for name, value in both.items():
-        assert torch.allclose(value, one_process[name], atol=2e-5), name
+        # not element by element: Adam makes a step of a gradient that is nothing but rounding
+        difference = float((value.float() - one_process[name].float()).norm())
+        assert difference < 1e-4 * max(float(one_process[name].float().norm()), 1.0), name
 
 
 @pytest.mark.slow
