@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
 import inspect
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from mooe.audio import KokoroTextToSpeech
+from mooe.errors import DependencyError
 
 if TYPE_CHECKING:
     from mooe.pipeline import MoEEPipeline
@@ -36,20 +37,8 @@ class Capabilities:
         )
 
 
-def speech_synthesis() -> Any:
-    """The module that speaks typed text, or None where this mooe has none."""
-    if importlib.util.find_spec("mooe.audio.synthesis") is None:
-        return None
-    return importlib.import_module("mooe.audio.synthesis")
-
-
 def _voices() -> tuple[str, ...]:
-    from mooe.errors import MooeError
-
-    synthesis = speech_synthesis()
-    if synthesis is None:
-        return ()
     try:
-        return tuple(synthesis.KokoroTextToSpeech().voices)
-    except (MooeError, ImportError):
+        return tuple(KokoroTextToSpeech().voices)
+    except DependencyError:
         return ()  # the extra that carries the voices is not installed

@@ -63,17 +63,34 @@ class Controls:
 
 
 @dataclass
-class Results:
-    """The components that show what was made."""
+class Making:
+    """The components that start and stop a film and show how far it is."""
 
     make: gr.Button
     cancel: gr.Button
     status: gr.HTML
+
+
+@dataclass
+class Results(Making):
+    """The components that show what was made."""
+
     before: gr.Image
     film: gr.Video
     gates: gr.HTML
     download: gr.DownloadButton
     report: gr.JSON
+    report_file: gr.DownloadButton
+
+
+@dataclass
+class Reenactment(Making):
+    """The components of a film that another one drives."""
+
+    driving: gr.Video
+    manner: gr.Radio
+    film: gr.Video
+    download: gr.DownloadButton
     report_file: gr.DownloadButton
 
 

@@ -16,10 +16,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mooe.audio import iter_audio
+from mooe.animation import render_motion
+from mooe.audio import Speech, iter_audio, speak
 from mooe.audio.constants import SAMPLE_RATE
 from mooe.decoder import SourcePortrait
-from mooe.demo.capabilities import Capabilities, speech_synthesis
+from mooe.demo.capabilities import Capabilities
 from mooe.demo.limits import check_portrait, check_text, read_speech
 from mooe.demo.mood import mix_of
 from mooe.demo.preview import EmotionPreview
@@ -30,7 +31,7 @@ from mooe.face.tracker import Face
 from mooe.media import VideoWriter, read_image, shrink_to, write_json
 from mooe.media.video import SOUND_RATE
 from mooe.pipeline import MoEEPipeline
-from mooe.pipeline_output import MoEEChunk, MoEEStream
+from mooe.pipeline_output import FaceMotion, MoEEChunk, MoEEStream
 from mooe.report import StageClock, build_report
 
 Image = NDArray[np.uint8]
@@ -50,8 +51,8 @@ class Wish:
     Attributes:
         portrait: the photograph's file.
         face: which face in it, 0 is the largest.
-        voice: a recording's file; without one, `text` is spoken.
-        text: what to say where there is no recording.
+        voice: a recording's file.
+        text: what to say instead of the recording.
         speaking_voice, language: the voice and the language that say it; None for the engine's own choice.
         weights: of the six emotions, in the order of ``EMOTIONS``.
         intensity: factor on them in [0, 1].
@@ -85,11 +86,22 @@ class Wish:
 
 @dataclass(frozen=True)
 class Voice:
-    """Speech for the model, float32 at 16 kHz, and the same for listeners, in blocks at `rate`."""
+    """Speech for the model and the same for listeners.
 
-    waveform: NDArray[np.float32]
+    Attributes:
+        audio: float32 at 16 kHz, or typed speech with the times of its phones, which move the lips.
+        sound: mono float32 in blocks at `rate`.
+        rate: samples a second of `sound`.
+    """
+
+    audio: NDArray[np.float32] | Speech
     sound: Iterable[NDArray[np.float32]]
     rate: int
+
+    @property
+    def waveform(self) -> NDArray[np.float32]:
+        """What the model hears, float32 at 16 kHz."""
+        return self.audio.waveform if isinstance(self.audio, Speech) else self.audio
 
 
 @dataclass(frozen=True)
@@ -186,14 +198,23 @@ class Studio:
             return self._preview.draw(self.portrait(path, face), mix)
 
     def voice(self, wish: Wish) -> Voice:
-        """The recording, or the typed text spoken (raises AudioError)."""
-        text, synthesis = check_text(wish.text), speech_synthesis()
-        if wish.voice or not text or synthesis is None:
-            waveform = read_speech(wish.voice)
-            sound = iter_audio(str(wish.voice), chunk_seconds=1.0, sample_rate=SOUND_RATE)
-            return Voice(waveform, sound, SOUND_RATE)
-        spoken = synthesis.speak(text, wish.speaking_voice or None, wish.language or None)
-        return Voice(np.asarray(spoken.waveform, np.float32), [spoken.sound], spoken.sound_rate)
+        """The typed text spoken, or the recording (raises MooeError)."""
+        if text := check_text(wish.text):
+            spoken = speak(text, wish.speaking_voice or None, wish.language or None)
+            return Voice(spoken, [spoken.sound], spoken.sound_rate)
+        waveform = read_speech(wish.voice)
+        sound = iter_audio(str(wish.voice), chunk_seconds=1.0, sample_rate=SOUND_RATE)
+        return Voice(waveform, sound, SOUND_RATE)
+
+    def animate(self, portrait: SourcePortrait, motion: FaceMotion) -> Iterator[Image]:
+        """Frames of a portrait that moves as `motion` says; visitors take turns between them."""
+        frames = render_motion(portrait, motion)
+        while True:
+            with self._lock:
+                frame = next(frames, None)
+            if frame is None:
+                return
+            yield frame
 
     def film(
         self, wish: Wish, folder: Path, cancelled: Callable[[], bool] = lambda: False
@@ -225,7 +246,7 @@ class Studio:
 
         stream = self._pipeline.stream(
             portrait,
-            voice.waveform,
+            voice.audio,
             emotion,
             wish.intensity,
             generator=torch.Generator().manual_seed(wish.seed),
