@@ -244,15 +244,17 @@ class Studio:
             if cancelled():
                 raise Cancelled("The film was stopped: nothing of it is kept.")
 
-        stream = self._pipeline.stream(
-            portrait,
-            voice.audio,
-            emotion,
-            wish.intensity,
-            generator=torch.Generator().manual_seed(wish.seed),
-            on_step=check,
-            **wish.controls,
-        )
+        # what a speaker's LoRA says of blinks is read when the stream is set out
+        with self._lock, self._speaking_as(wish):
+            stream = self._pipeline.stream(
+                portrait,
+                voice.audio,
+                emotion,
+                wish.intensity,
+                generator=torch.Generator().manual_seed(wish.seed),
+                on_step=check,
+                **wish.controls,
+            )
         yield Progress("Animating", 0.0)
         path = folder / "mooe.mp4"
         gates: list[NDArray[np.float32]] = []
