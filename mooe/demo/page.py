@@ -32,7 +32,7 @@ _CONSENT = (
     "Use only pictures and voices of people who have agreed to it. Every film is marked as AI-generated, in its pixels "
     "and in the file; uploads and films are deleted after an hour."
 )
-_LANGUAGES = [("the voice's own", ""), *((code, code) for code in LANGUAGES.values())]
+_LANGUAGES = [("automatic", ""), *((code, code) for code in LANGUAGES.values())]
 _MANNERS = {
     "relative": "Changes from the first frame",
     "best frame": "Changes from the frame most like the photograph",
@@ -177,7 +177,7 @@ def _speech_controls(studio: Studio) -> dict[str, gr.components.Component]:
             label="Or type what to say instead of the recording", lines=2, max_length=MAX_TEXT, elem_id="text"
         )
         with gr.Row():
-            choices = [("the language's own", ""), *((voice, voice) for voice in voices)]
+            choices = [("automatic", ""), *((voice, voice) for voice in voices)]
             speaking_voice = gr.Dropdown(choices, value="", label="Speaking voice", elem_id="tts-voice")
             language = gr.Dropdown(_LANGUAGES, value="", label="Language", elem_id="tts-language")
     return {"text": text, "speaking_voice": speaking_voice, "language": language}
