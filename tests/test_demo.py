@@ -23,7 +23,7 @@ from PIL import Image
 
 from mooe import MoEEPipeline
 from mooe.audio import Speech
-from mooe.demo.capabilities import Capabilities
+from mooe.demo.capabilities import speaking_voices
 from mooe.demo.driving import MANNERS, Drive, DrivenFilm, reenact
 from mooe.demo.limits import (
     MAX_FILM_SECONDS,
@@ -53,7 +53,7 @@ try:
 except ImportError:
     HAS_GRADIO = False
 needs_gradio = pytest.mark.skipif(not HAS_GRADIO, reason="the extra demo (gradio) is not installed")
-needs_speech = pytest.mark.skipif(not Capabilities.of(MoEEPipeline).voices, reason="the extra tts is not installed")
+needs_speech = pytest.mark.skipif(not speaking_voices(), reason="the extra tts is not installed")
 FRAMES = 20
 HAPPY = (0.8, 0.0, 0.0, 0.0, 0.0, 0.0)
 
@@ -351,11 +351,6 @@ def test_pictures_of_gates_and_waveform() -> None:
     assert len(peaks(np.ones(30, np.float32))) <= 200
 
 
-def test_the_page_offers_what_the_pipeline_takes(studio: Studio) -> None:
-    assert {"head_motion", "blink_rate"} <= studio.capabilities.controls
-    assert studio.capabilities == Capabilities.of(MoEEPipeline.from_pretrained("debug"))
-
-
 def test_folders_of_killed_processes_are_cleared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     running = working_folder()
@@ -372,14 +367,15 @@ def test_only_controls_that_work_are_on_the_page(studio: Studio, tmp_path: Path)
     from mooe.demo.page import build
 
     text = json.dumps(build(studio, tmp_path).get_config_file(), default=str)
-    can = studio.capabilities
     for name, there in {
-        '"prompt"': "prompt" in can.controls,
-        '"action-units"': "action_units" in can.controls,
-        '"tts-voice"': bool(can.voices),
+        '"prompt"': True,
+        '"action-units"': True,
+        '"tts-voice"': bool(studio.voices),
         '"speaker"': bool(studio.speakers),
         '"head-motion"': True,
+        '"from-voice"': True,
         '"timeline"': True,
+        '"driving"': True,
     }.items():
         assert (name in text) == there, name
 

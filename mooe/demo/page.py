@@ -49,7 +49,7 @@ def build(studio: Studio, folder: Path) -> gr.Blocks:
             with gr.Column(scale=5, min_width=320):
                 given = _given(studio)
             with gr.Column(scale=6, min_width=320):
-                mood = _mood(studio)
+                mood = _mood()
                 results = _results()
         driven = _reenactment()
         controls = Controls(**given, **mood)
@@ -123,14 +123,14 @@ def _given(studio: Studio) -> dict[str, Any]:
         }
     seed = gr.Number(0, label="Seed: the same one gives the same film", precision=0, minimum=0, elem_id="seed")
     more |= _speaker_controls(studio)
-    arguments |= _expert_controls(studio)
+    arguments |= _expert_controls()
     return {
         "portrait": portrait, "examples": shown, "faces": faces, "face": face, "voice": voice,
         "timeline": timeline, "seed": seed, "arguments": arguments, "more": more,
     }  # fmt: skip
 
 
-def _mood(studio: Studio) -> dict[str, Any]:
+def _mood() -> dict[str, Any]:
     """Everything that says which emotion, and the still that shows it, by the fields of :class:`Controls`."""
     with gr.Row():
         with gr.Column(min_width=260):
@@ -145,14 +145,13 @@ def _mood(studio: Studio) -> dict[str, Any]:
                 alt_text="A still of the chosen face at the chosen emotion",
             )  # fmt: skip
             name = gr.Markdown("neutral", elem_id="mood")
-    described: dict[str, gr.Textbox | gr.Checkbox] = {}
-    if "prompt" in studio.capabilities.controls:
-        described["prompt"] = gr.Textbox(
+    described: dict[str, gr.Textbox | gr.Checkbox] = {
+        "prompt": gr.Textbox(
             label="Describe the emotion", placeholder="a shy smile that turns into surprise", max_length=300,
             elem_id="prompt",
-        )  # fmt: skip
-    if "emotion_from_voice" in studio.capabilities.controls:
-        described["emotion_from_voice"] = gr.Checkbox(label="Add the emotion heard in the voice", elem_id="from-voice")
+        ),
+        "emotion_from_voice": gr.Checkbox(label="Add the emotion heard in the voice", elem_id="from-voice"),
+    }  # fmt: skip
     sliders = []
     for pair in zip(EMOTIONS[::2], EMOTIONS[1::2], strict=True):
         with gr.Row():
@@ -169,7 +168,7 @@ def _mood(studio: Studio) -> dict[str, Any]:
 
 
 def _speech_controls(studio: Studio) -> dict[str, gr.components.Component]:
-    voices = studio.capabilities.voices
+    voices = studio.voices
     if not voices:
         return {}
     with gr.Group():
@@ -195,11 +194,8 @@ def _speaker_controls(studio: Studio) -> dict[str, gr.components.Component]:
     return {"speaker": speaker, "speaker_weight": weight}
 
 
-def _expert_controls(studio: Studio) -> dict[str, gr.components.Component]:
-    """Muscles and blendshapes by hand, folded away, where the pipeline takes them."""
-    can = studio.capabilities.controls
-    if not {"action_units", "arkit"} <= can:
-        return {}
+def _expert_controls() -> dict[str, gr.components.Component]:
+    """Muscles and blendshapes by hand, folded away."""
     with gr.Accordion("Action units and ARKit weights", open=False, elem_id="expert"):
         return {
             "action_units": gr.Textbox(

@@ -20,12 +20,12 @@ from mooe.animation import render_motion
 from mooe.audio import Speech, iter_audio, speak
 from mooe.audio.constants import SAMPLE_RATE
 from mooe.decoder import SourcePortrait
-from mooe.demo.capabilities import Capabilities
+from mooe.demo.capabilities import speaking_voices
 from mooe.demo.limits import check_portrait, check_text, read_speech
 from mooe.demo.mood import mix_of
 from mooe.demo.preview import EmotionPreview
 from mooe.emotion import EMOTIONS, EmotionMix, EmotionTimeline
-from mooe.errors import ConfigError, DependencyError, MooeError
+from mooe.errors import ConfigError, MooeError
 from mooe.face import FaceTracker
 from mooe.face.tracker import Face
 from mooe.media import VideoWriter, read_image, shrink_to, write_json
@@ -141,22 +141,23 @@ class Studio:
     Args:
         pipeline: the model.
         speakers: LoRA weights of speakers by name.
+
+    Attributes:
+        voices: voices that can speak a typed text.
+        speakers: names of the speakers.
     """
 
     def __init__(self, pipeline: MoEEPipeline, speakers: dict[str, Path] | None = None) -> None:
-        self.capabilities = Capabilities.of(pipeline)
+        self.voices = speaking_voices()
         self.speakers = tuple(speakers or ())
         self._pipeline = pipeline
         self._lock = threading.RLock()
         self._portraits: OrderedDict[tuple[str, int], SourcePortrait] = OrderedDict()
         self._tracker = FaceTracker()
         self._preview = EmotionPreview(pipeline)
-        if speakers and not self.capabilities.speakers:
-            raise DependencyError("This version of mooe cannot load speakers: leave --speakers out.")
-        loader: Any = pipeline
         for name, path in (speakers or {}).items():
-            loader.load_lora_weights(path, adapter_name=name)
-            loader.set_adapters([name], [0.0])
+            pipeline.load_lora_weights(path, adapter_name=name)
+            pipeline.set_adapters([name], [0.0])
 
     def close(self) -> None:
         """Free the face tracker."""
@@ -184,13 +185,11 @@ class Studio:
             return self._portraits[key]
 
     def read_prompt(self, prompt: str) -> EmotionMix:
-        """The mixture that a description asks for; neutral where this mooe reads none."""
-        reader = getattr(self._pipeline, "text_reader", None)
-        if reader is None or not prompt.strip():
+        """The mixture that a description asks for; neutral for an empty one."""
+        if not prompt.strip():
             return EmotionMix.neutral()
         with self._lock:
-            mix: EmotionMix = reader([prompt])[0].emotion
-        return mix
+            return self._pipeline.text_reader([prompt])[0].emotion
 
     def still(self, path: str | None, face: int, mix: EmotionMix) -> Image:
         """The head crop of a photograph at an emotion (raises PortraitError)."""
@@ -306,12 +305,11 @@ class Studio:
             return
         if wish.speaker not in self.speakers:
             raise ConfigError(f"There is no speaker '{wish.speaker}': choose one from the list.")
-        pipeline: Any = self._pipeline
-        pipeline.set_adapters([wish.speaker], [wish.speaker_weight])
+        self._pipeline.set_adapters([wish.speaker], [wish.speaker_weight])
         try:
             yield
         finally:
-            pipeline.set_adapters([wish.speaker], [0.0])
+            self._pipeline.set_adapters([wish.speaker], [0.0])
 
 
 def _report(wish: Wish, stream: MoEEStream, clock: StageClock, gates: NDArray[np.float32]) -> dict[str, Any]:

@@ -19,11 +19,10 @@ Made = TypeVar("Made", Film, DrivenFilm)
 
 def connect_inputs(page: gr.Blocks, desk: Desk, controls: Controls) -> None:
     private: dict[str, Any] = {"api_visibility": "private", "concurrency_id": "looking", "show_progress": "hidden"}
-    preview_inputs = [controls.portrait, controls.face, controls.intensity]
-    preview_inputs.append(controls.described.get("prompt") or gr.State(""))
+    prompt = controls.described["prompt"]
     still: dict[str, Any] = {
         "fn": speaking(desk.preview),
-        "inputs": [*preview_inputs, *controls.sliders],
+        "inputs": [controls.portrait, controls.face, controls.intensity, prompt, *controls.sliders],
         "outputs": [controls.preview, controls.name],
         "trigger_mode": "always_last",
         "queue": False,  # the way through the queue takes longer than the still
@@ -51,10 +50,7 @@ def connect_inputs(page: gr.Blocks, desk: Desk, controls: Controls) -> None:
     controls.face.change(
         speaking(desk.mark_face), [controls.portrait, controls.face], controls.faces, **private
     ).success(**still)
-    moved = [component.change for component in (*controls.sliders, controls.intensity)]
-    if "prompt" in controls.described:
-        moved.append(controls.described["prompt"].change)
-    gr.on(moved, **still)
+    gr.on([component.change for component in (*controls.sliders, controls.intensity, prompt)], **still)
     _connect_fields(controls)
 
 
