@@ -63,7 +63,8 @@ def open_page(browser: Browser, server: DemoServer) -> Iterator[Callable[..., Pa
         page.set_default_timeout(WAIT)
         page.goto(server.url)
         # a phone loads the still when it is scrolled to
-        page.wait_for_selector("#preview img", state="attached")
+        page.locator("#preview").scroll_into_view_if_needed()
+        page.wait_for_selector("#preview img")
         page.wait_for_selector("#timeline .wave")
         return page
 
