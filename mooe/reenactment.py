@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from typing import Literal
@@ -18,7 +19,7 @@ from mooe.errors import ConfigError, MooeError
 from mooe.face.alignment import HeadAlignment, rotation_matrix, rotation_vector
 from mooe.face.regions import ARKIT_NAMES
 from mooe.face.topology import arkit_to_displacement
-from mooe.media import read_video
+from mooe.media import VideoReader, read_video
 from mooe.metrics.tracks import FaceTracks, track_frames
 from mooe.pipeline_output import FaceMotion
 
@@ -28,6 +29,7 @@ _RESTFUL = 0.15  # share of the frames, those with the least expression, that te
 _WIDEST_TURN = 0.45  # radians; a photograph does not show what lies beyond
 _FARTHEST = 0.5  # eye distances
 _BLINK_BEGINS, _BLINK_RANGE = 0.35, 0.3  # reading of a lid that begins to shut, and from there to shut
+_PUNCTUAL = 0.002  # seconds; containers round times to milliseconds
 _SMOOTHED = 5  # frames; tracker noise is above, speech below what a parabola over so many frames follows
 
 
@@ -62,18 +64,36 @@ def film_performance(path: str | PathLike[str]) -> Performance:
         MooeError: the file is no video.
         NoFaceError: no frame has a face.
     """
+    times: list[float] = []
+
+    def timed(film: VideoReader) -> Iterator[NDArray[np.uint8]]:
+        for frame in film:
+            times.append(film.time)
+            yield frame
+
     with read_video(path) as film:
-        rate = film.info.fps
-        tracks = track_frames(film, rate)
-    return performance_of(tracks)
+        tracks = track_frames(timed(film), film.info.fps)
+    return performance_of(tracks, times)
 
 
-def performance_of(tracks: FaceTracks) -> Performance:
-    """The performance in tracked landmarks, resampled to 25 frames a second."""
+def performance_of(tracks: FaceTracks, times: Sequence[float] | None = None) -> Performance:
+    """The performance in tracked landmarks, resampled to 25 frames a second.
+
+    Args:
+        tracks: of a film of at least one frame.
+        times: when each frame is shown, in seconds, for films of no steady rate, such as those of webcams (whose
+            files often name a rate that is not theirs); None trusts the rate of the tracks.
+
+    Raises:
+        MooeError: there are no frames, or the rate or the times are none.
+    """
     if len(tracks) < 1 or not tracks.fps > 0:
         raise MooeError("The film has no frames: give one that shows a face.")
-    landmarks = _resample(tracks.landmarks, tracks.fps)
-    blendshapes = _resample(tracks.blendshapes, tracks.fps)
+    shown = np.arange(len(tracks)) / tracks.fps if times is None else np.maximum.accumulate(np.asarray(times))
+    if len(shown) != len(tracks) or not np.isfinite(shown).all():
+        raise MooeError("The times of the film's frames cannot be used: give one finite time for each frame.")
+    landmarks = _resample(tracks.landmarks, shown)
+    blendshapes = _resample(tracks.blendshapes, shown)
     alignments = [HeadAlignment.from_landmarks(frame) for frame in landmarks]
     points = np.stack([a.to_head(frame) for a, frame in zip(alignments, landmarks, strict=True)])
     displacement = points - _performers_neutral(points, blendshapes) + _blinks(blendshapes)
@@ -152,11 +172,14 @@ def _most_like(performance: Performance, portrait: SourcePortrait, shown: Float)
     return int(np.argmin(face / max(float(face.std()), 1e-6) + np.array(turn) / max(float(np.std(turn)), 1e-6)))
 
 
-def _resample(track: NDArray[np.floating], fps: float) -> Float:
-    if abs(fps - FRAME_RATE) < 0.01:
+def _resample(track: NDArray[np.floating], times: NDArray[np.float64]) -> Float:
+    """A track ``[F, ...]`` of frames shown at these times, at 25 frames a second from time 0."""
+    steady = np.arange(len(track)) / FRAME_RATE
+    if np.abs(times - steady).max() < _PUNCTUAL:
         return np.asarray(track, np.float32)
-    count = max(1, int(np.ceil(len(track) / fps * FRAME_RATE - 1e-6)))
-    position = np.clip(np.arange(count) / FRAME_RATE * fps, 0, len(track) - 1)
+    last = float(np.median(np.diff(times))) if len(times) > 1 else 1 / FRAME_RATE
+    count = max(1, int(np.ceil((times[-1] + last) * FRAME_RATE - 1e-3)))
+    position = np.interp(np.arange(count) / FRAME_RATE, times, np.arange(len(track)))
     before = np.floor(position).astype(int)
     after = np.minimum(before + 1, len(track) - 1)
     share = (position - before).reshape(-1, *[1] * (track.ndim - 1))

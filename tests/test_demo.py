@@ -9,25 +9,40 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
+from demo_films import film_of_a_face
 from numpy.typing import NDArray
 from PIL import Image
 
 from mooe import MoEEPipeline
-from mooe.demo.capabilities import Capabilities
-from mooe.demo.limits import MAX_SPEECH_SECONDS, MAX_TEXT, MAX_UPLOAD_MB, check_text, read_speech, sentence
+from mooe.audio import Speech
+from mooe.demo.capabilities import speaking_voices
+from mooe.demo.driving import MANNERS, Drive, DrivenFilm, reenact
+from mooe.demo.limits import (
+    MAX_FILM_SECONDS,
+    MAX_SPEECH_SECONDS,
+    MAX_TEXT,
+    MAX_UPLOAD_MB,
+    check_text,
+    read_speech,
+    sentence,
+)
 from mooe.demo.mood import WHEEL, mix_of, name_of, wheel_layout
 from mooe.demo.pictures import face_at, gates_areas, gates_plot, peaks, with_boxes
 from mooe.demo.server import working_folder
 from mooe.demo.studio import Cancelled, Film, Progress, Studio, Wish
 from mooe.emotion import COMPOUND_EMOTIONS, EMOTIONS, EmotionMix, parse_emotion
-from mooe.errors import AudioError, ConfigError, EmotionError, MooeError, PortraitError
-from mooe.media import read_image, read_video
+from mooe.errors import AudioError, ConfigError, EmotionError, MooeError, MotionError, PortraitError
+from mooe.media import VideoWriter, read_image, read_video
 from mooe.media.inspection import inspect_video
+from mooe.motion.lora import add_speaker_lora, save_unet_lora
 
 WriteWav = Callable[..., Path]
 try:
@@ -38,6 +53,8 @@ try:
 except ImportError:
     HAS_GRADIO = False
 needs_gradio = pytest.mark.skipif(not HAS_GRADIO, reason="the extra demo (gradio) is not installed")
+needs_speech = pytest.mark.skipif(not speaking_voices(), reason="the extra tts is not installed")
+FRAMES = 20
 HAPPY = (0.8, 0.0, 0.0, 0.0, 0.0, 0.0)
 
 
@@ -52,6 +69,12 @@ def studio() -> Iterator[Studio]:
 def voice(write_wav: WriteWav) -> str:
     noise = np.random.default_rng(0).standard_normal(3 * 16_000) * 0.05
     return str(write_wav(noise, "voice.wav"))
+
+
+@pytest.fixture(scope="module")
+def driving(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    portrait = Path(__file__).parent.parent / "examples" / "portraits" / "astronaut.png"
+    return film_of_a_face(portrait, tmp_path_factory.mktemp("driving") / "face.mp4", FRAMES)
 
 
 @pytest.fixture
@@ -181,6 +204,95 @@ def test_a_stopped_film_leaves_nothing(studio: Studio, portrait_path: Path, voic
     assert not list(folder.iterdir())
 
 
+@needs_speech
+def test_typed_speech_brings_the_times_of_its_phones(studio: Studio, portrait_path: Path, tmp_path: Path) -> None:
+    wish = Wish(str(portrait_path), text="Good morning.", voice="not looked at")
+    spoken = studio.voice(wish).audio
+    assert isinstance(spoken, Speech)
+    assert spoken.phones
+    film = made(studio, wish, tmp_path / "film")
+    assert np.array_equal(film.waveform, spoken.waveform)
+    whole = studio.portrait(str(portrait_path))
+    stream = MoEEPipeline.from_pretrained("debug").stream(whole, spoken, generator=torch.Generator().manual_seed(0))
+    assert np.array_equal(film.gates, np.concatenate([chunk.gates for chunk in stream]))
+
+
+def test_a_speaker_changes_the_film_by_its_weight(portrait_path: Path, voice: str, tmp_path: Path) -> None:
+    pipeline = MoEEPipeline.from_pretrained("debug")
+    add_speaker_lora(pipeline.unet, rank=2)
+    generator = torch.Generator().manual_seed(0)
+    with torch.no_grad():
+        for name, parameter in pipeline.unet.named_parameters():
+            if "lora_B" in name:
+                parameter.copy_(torch.randn(parameter.shape, generator=generator))
+    save_unet_lora(pipeline.unet, tmp_path / "ann", blink_length=1.5)
+    with closing(Studio(MoEEPipeline.from_pretrained("debug"), {"ann": tmp_path / "ann"})) as studio:
+        wishes = [Wish(str(portrait_path), voice=voice)]
+        wishes += [replace(wishes[0], speaker="ann", speaker_weight=weight) for weight in (0.0, 1.0)]
+        plain, none, full = (made(studio, w, tmp_path / f"{k}").path.read_bytes() for k, w in enumerate(wishes))
+        assert plain == none
+        assert plain != full
+        assert studio.speakers == ("ann",)
+
+
+@pytest.mark.parametrize("manner", MANNERS)
+def test_a_film_of_a_face_moves_the_portrait(
+    studio: Studio, portrait_path: Path, driving: Path, manner: str, tmp_path: Path
+) -> None:
+    *steps, film = reenact(studio, Drive(str(portrait_path), str(driving), manner=manner), tmp_path)
+    shares = [step.share for step in steps if isinstance(step, Progress)]
+    assert shares == sorted(shares)
+    assert isinstance(film, DrivenFilm)
+    assert json.loads(film.report.read_text(encoding="utf-8")) == film.content
+    with read_video(film.path) as video:
+        frames = np.stack(list(video))
+        assert video.info.has_audio
+    assert len(frames) == film.content["frames"] == FRAMES
+    assert np.ptp(frames.astype(int), axis=0).max() > 40
+    assert inspect_video(film.path).pixel_mark
+
+
+@pytest.mark.parametrize("share", [0.1, 0.7])
+def test_a_stopped_reenactment_leaves_nothing(
+    studio: Studio, portrait_path: Path, driving: Path, share: float, tmp_path: Path
+) -> None:
+    seen = [0.0]
+    steps = reenact(studio, Drive(str(portrait_path), str(driving)), tmp_path, lambda: seen[-1] > share)
+    with pytest.raises(Cancelled):
+        for step in steps:
+            assert isinstance(step, Progress)
+            seen.append(step.share)
+    assert not list(tmp_path.iterdir())
+
+
+def test_films_that_cannot_drive_are_refused_in_sentences(
+    studio: Studio, portrait_path: Path, driving: Path, tmp_path: Path, write_wav: WriteWav
+) -> None:
+    (tmp_path / "text.mp4").write_text("not a film")
+    with VideoWriter(tmp_path / "meadow.mp4", 64, 64) as writer:
+        writer.write(np.zeros((64, 64, 3), np.uint8))
+    with VideoWriter(tmp_path / "long.mp4", 64, 64, fps=1) as writer:
+        for _ in range(round(MAX_FILM_SECONDS) + 2):
+            writer.write(np.zeros((64, 64, 3), np.uint8))
+    folder = tmp_path / "film"
+    folder.mkdir()
+    good = Drive(str(portrait_path), str(driving))
+    cases: list[tuple[dict[str, Any], type[MooeError], str]] = [
+        ({"portrait": None}, PortraitError, "no portrait yet"),
+        ({"film": None}, MotionError, "no film of a face yet"),
+        ({"film": str(tmp_path / "text.mp4")}, MooeError, "give a video file"),
+        ({"film": str(write_wav(np.zeros(16_000)))}, MooeError, "no picture track"),
+        ({"film": str(tmp_path / "meadow.mp4")}, PortraitError, "No face"),
+        ({"film": str(tmp_path / "long.mp4")}, MotionError, "longer than 30 seconds"),
+        ({"manner": "sideways"}, ConfigError, "use relative"),
+    ]
+    for change, kind, words in cases:
+        with pytest.raises(kind, match=words) as caught:
+            list(reenact(studio, replace(good, **change), folder))
+        assert "/" not in sentence(caught.value)
+        assert not list(folder.iterdir())
+
+
 def test_bad_inputs_are_refused_in_sentences(
     studio: Studio, portrait_path: Path, voice: str, tmp_path: Path, write_wav: WriteWav
 ) -> None:
@@ -239,11 +351,6 @@ def test_pictures_of_gates_and_waveform() -> None:
     assert len(peaks(np.ones(30, np.float32))) <= 200
 
 
-def test_the_page_offers_what_the_pipeline_takes(studio: Studio) -> None:
-    assert {"head_motion", "blink_rate"} <= studio.capabilities.controls
-    assert studio.capabilities == Capabilities.of(MoEEPipeline.from_pretrained("debug"))
-
-
 def test_folders_of_killed_processes_are_cleared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     running = working_folder()
@@ -260,14 +367,15 @@ def test_only_controls_that_work_are_on_the_page(studio: Studio, tmp_path: Path)
     from mooe.demo.page import build
 
     text = json.dumps(build(studio, tmp_path).get_config_file(), default=str)
-    can = studio.capabilities
     for name, there in {
-        '"prompt"': "prompt" in can.controls,
-        '"action-units"': "action_units" in can.controls,
-        '"tts-voice"': bool(can.voices),
+        '"prompt"': True,
+        '"action-units"': True,
+        '"tts-voice"': bool(studio.voices),
         '"speaker"': bool(studio.speakers),
         '"head-motion"': True,
+        '"from-voice"': True,
         '"timeline"': True,
+        '"driving"': True,
     }.items():
         assert (name in text) == there, name
 
@@ -276,11 +384,13 @@ def test_only_controls_that_work_are_on_the_page(studio: Studio, tmp_path: Path)
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="signals differ there")
 def test_programs_wait_in_turn_and_a_killed_server_leaves_nothing(
-    tmp_path: Path, portrait_path: Path, voice: str, write_wav: WriteWav, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, portrait_path: Path, voice: str, driving: Path, write_wav: WriteWav
 ) -> None:
     from demo_server import demo_server
 
     (tmp_path / "text.png").write_text("not a picture")
+    not_a_film = tmp_path / "text.mp4"
+    not_a_film.write_text("not a film")
     long = write_wav(np.zeros(600 * 4000), "ten minutes.wav", 4000)
     with demo_server(tmp_path / "server") as server:
         clients = [Client(server.url, verbose=False, download_files=tmp_path / f"got{k}") for k in range(3)]
@@ -293,6 +403,13 @@ def test_programs_wait_in_turn_and_a_killed_server_leaves_nothing(
         assert [report["seed"] for _, report in results] == [0, 1, 2]
         films = [Path(film["video"] if isinstance(film, dict) else film).read_bytes() for film, _ in results]
         assert len(set(films)) == 3
+        moved = clients[0].predict(portrait, handle_file(str(driving)), "best frame", 0, api_name="/reenact")
+        assert moved[1]["frames"] == FRAMES
+        with read_video(moved[0]["video"] if isinstance(moved[0], dict) else moved[0]) as video:
+            assert sum(1 for _ in video) == FRAMES
+            assert video.info.has_audio
+        with pytest.raises(Exception, match="give a video file"):
+            clients[0].predict(portrait, handle_file(str(not_a_film)), "relative", 0, api_name="/reenact")
         boxes = clients[0].predict(portrait, api_name="/faces")
         assert len(boxes) == 1
         assert read_image(clients[0].predict(portrait, 0, "sad", 1.0, api_name="/still")).shape == (256, 256, 3)

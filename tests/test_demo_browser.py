@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from demo_films import film_of_a_face
 from demo_server import DemoServer, demo_server
 from PIL import Image
 
@@ -61,6 +62,8 @@ def open_page(browser: Browser, server: DemoServer) -> Iterator[Callable[..., Pa
         page: Page = context.new_page()
         page.set_default_timeout(WAIT)
         page.goto(server.url)
+        # a phone loads the still when it is scrolled to
+        page.locator("#preview").scroll_into_view_if_needed()
         page.wait_for_selector("#preview img")
         page.wait_for_selector("#timeline .wave")
         return page
@@ -186,6 +189,30 @@ def test_cancelling_stops_and_the_next_film_comes(
     says(page, "#timeline .axis", "1.5 s")
     page.click("#make")
     says(page, "#status", "Done")
+
+
+def test_a_film_of_a_face_moves_the_portrait(
+    open_page: Callable[..., Page], server: DemoServer, examples: Path, tmp_path: Path
+) -> None:
+    page = open_page()
+    page.get_by_role("button", name="Or let a film of a face move the portrait").click()
+    page.click("#reenact")
+    assert "no film of a face yet" in errors(page)[0]
+    upload(page, "#driving", str(film_of_a_face(examples / "portraits" / "astronaut.png", tmp_path / "face.mp4", 100)))
+    page.wait_for_selector("#driving video")
+    page.click("#reenact")
+    until(page, "() => /[1-9]/.test(document.querySelector('#reenact-status')?.innerText)")
+    page.click("#reenact-cancel")
+    says(page, "#reenact-status", "Stopped")
+    deadline = time.monotonic() + 60
+    while list(server.folder.rglob("films/*")) and time.monotonic() < deadline:
+        time.sleep(0.2)
+    assert not list(server.folder.rglob("films/*"))
+    page.click("#reenact")
+    says(page, "#reenact-status", "Done")
+    until(page, "() => document.querySelector('#driven-film video')?.readyState >= 2")
+    assert page.evaluate("document.querySelector('#driven-film video').duration") == pytest.approx(4, abs=0.1)
+    shoot(page, "reenactment")
 
 
 def test_leaving_the_page_stops_its_film(

@@ -100,6 +100,19 @@ def test_other_frame_rates_keep_their_duration(film: list[np.ndarray]) -> None:
     assert len(performance_of(track_frames(film, fps=12.5))) == 2 * len(film)
 
 
+def test_frames_at_irregular_times_move_as_steady_ones(
+    film: list[np.ndarray], acted: tuple[np.ndarray, np.ndarray]
+) -> None:
+    kept = [number for number in range(FRAMES) if number % 5 != 3]
+    tracks = track_frames([film[number] for number in kept], fps=1000)
+    performance = performance_of(tracks, [number / 25 for number in kept])
+    assert len(performance) == FRAMES
+    wanted = lip_gap(acted[0])[:, 4]
+    assert np.corrcoef(lip_gap(performance.displacement)[:, 4], wanted)[0, 1] > 0.95
+    with pytest.raises(MooeError, match="times"):
+        performance_of(tracks, [0.0])
+
+
 def test_films_are_read_from_files(film: list[np.ndarray], tmp_path: Path) -> None:
     path = tmp_path / "a film.mp4"
     with VideoWriter(path, 256, 256) as writer:

@@ -1,55 +1,14 @@
-"""What the installed model and extras can do: the page shows controls for that, and no others."""
+"""What the installed extras can do: the page shows controls for that, and no others."""
 
 from __future__ import annotations
 
-import importlib
-import importlib.util
-import inspect
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from mooe.pipeline import MoEEPipeline
+from mooe.audio import KokoroTextToSpeech
+from mooe.errors import DependencyError
 
 
-@dataclass(frozen=True)
-class Capabilities:
-    """What can be asked for besides a mixture of emotions.
-
-    Attributes:
-        controls: names of the arguments that :meth:`~mooe.pipeline.MoEEPipeline.stream` takes.
-        voices: voices that can speak a typed text; empty where none can.
-        speakers: whether LoRA weights of speakers can be loaded.
-    """
-
-    controls: frozenset[str]
-    voices: tuple[str, ...] = ()
-    speakers: bool = False
-
-    @classmethod
-    def of(cls, pipeline: MoEEPipeline) -> Capabilities:
-        """Look at a pipeline and at what is installed beside it."""
-        return cls(
-            controls=frozenset(inspect.signature(pipeline.stream).parameters),
-            voices=_voices(),
-            speakers=hasattr(pipeline, "load_lora_weights"),
-        )
-
-
-def speech_synthesis() -> Any:
-    """The module that speaks typed text, or None where this mooe has none."""
-    if importlib.util.find_spec("mooe.audio.synthesis") is None:
-        return None
-    return importlib.import_module("mooe.audio.synthesis")
-
-
-def _voices() -> tuple[str, ...]:
-    from mooe.errors import MooeError
-
-    synthesis = speech_synthesis()
-    if synthesis is None:
-        return ()
+def speaking_voices() -> tuple[str, ...]:
+    """Voices that can speak a typed text; none where the extra that carries them is not installed."""
     try:
-        return tuple(synthesis.KokoroTextToSpeech().voices)
-    except (MooeError, ImportError):
-        return ()  # the extra that carries the voices is not installed
+        return tuple(KokoroTextToSpeech().voices)
+    except DependencyError:
+        return ()

@@ -17,8 +17,8 @@ Values = dict[Any, Any]
 class Controls:
     """The components that say what to make, and what shows the emotion.
 
-    `arguments` and `described` go to the pipeline by name, `more` into the :class:`Wish`; what this mooe cannot do
-    is missing from them.
+    `arguments` and `described` go to the pipeline by name, `more` into the :class:`Wish`; what needs an extra or
+    speakers that are not there is missing from it.
     """
 
     portrait: gr.Image
@@ -46,8 +46,7 @@ class Controls:
         """What the visitor asks for (raises MooeError)."""
         arguments = {name: values[component] for name, component in (self.arguments | self.described).items()}
         for name in ("action_units", "arkit"):
-            if name in arguments:
-                arguments[name] = words_of(arguments[name])
+            arguments[name] = words_of(arguments[name])
         more = {name: values[component] for name, component in self.more.items()}
         return Wish(
             portrait=values[self.portrait],
@@ -63,17 +62,34 @@ class Controls:
 
 
 @dataclass
-class Results:
-    """The components that show what was made."""
+class Making:
+    """The components that start and stop a film and show how far it is."""
 
     make: gr.Button
     cancel: gr.Button
     status: gr.HTML
+
+
+@dataclass
+class Results(Making):
+    """The components that show what was made."""
+
     before: gr.Image
     film: gr.Video
     gates: gr.HTML
     download: gr.DownloadButton
     report: gr.JSON
+    report_file: gr.DownloadButton
+
+
+@dataclass
+class Reenactment(Making):
+    """The components of a film that another one drives."""
+
+    driving: gr.Video
+    manner: gr.Radio
+    film: gr.Video
+    download: gr.DownloadButton
     report_file: gr.DownloadButton
 
 

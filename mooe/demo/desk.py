@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import tempfile
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from html import escape
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import gradio as gr
 import numpy as np
 from numpy.typing import NDArray
 
-from mooe.audio.constants import SAMPLE_RATE
+from mooe.audio.constants import FRAME_RATE, SAMPLE_RATE
+from mooe.demo.driving import Drive, DrivenFilm, reenact
 from mooe.demo.limits import read_speech
 from mooe.demo.mood import mix_of, name_of
 from mooe.demo.pictures import face_at, gates_areas, gates_plot, peaks, with_boxes
@@ -22,6 +23,7 @@ from mooe.emotion import EmotionMix, parse_emotion
 from mooe.errors import ConfigError, NoFaceError
 
 Timeline = dict[str, Any]
+Step = TypeVar("Step")
 NO_TIMELINE: Timeline = {"duration": 0, "peaks": [], "keyframes": [], "selected": -1, "gates": ""}
 _MAX_KEYFRAMES = 50
 
@@ -102,17 +104,27 @@ class Desk:
         return NO_TIMELINE | {"duration": seconds, "peaks": peaks(waveform), "keyframes": kept}
 
     def stop(self, session: str | None) -> None:
-        """Stop the film that a visitor waits for, at its next denoising step."""
+        """Stop the film that a visitor waits for, at its next denoising step or frame."""
         if session in self._stops:
             self._stops[session].set()
 
     def film(self, wish: Wish, session: str | None) -> Iterator[Progress | Film]:
         """Make a film that :meth:`stop` can end."""
+        return self._stoppable(lambda folder, stopped: self.studio.film(wish, folder, stopped), session)
+
+    def reenact(self, drive: Drive, session: str | None) -> Iterator[Progress | DrivenFilm]:
+        """Make a film that moves as another does and that :meth:`stop` can end."""
+        return self._stoppable(lambda folder, stopped: reenact(self.studio, drive, folder, stopped), session)
+
+    def _stoppable(
+        self, make: Callable[[Path, Callable[[], bool]], Iterator[Step]], session: str | None
+    ) -> Iterator[Step]:
+        """The steps of what is made in a folder of its own, which goes with it."""
         event = threading.Event()
         self._stops[session or ""] = event
         try:
             with tempfile.TemporaryDirectory(dir=self._folder, prefix="film-") as folder:
-                yield from self.studio.film(wish, Path(folder), event.is_set)
+                yield from make(Path(folder), event.is_set)
         finally:
             if self._stops.get(session or "") is event:
                 del self._stops[session or ""]
@@ -135,6 +147,15 @@ class Desk:
         )  # fmt: skip
         for step in self.film(wish, request.session_hash):
             if isinstance(step, Film):
+                # handed over while its folder is still there
+                yield str(step.path), step.content
+
+    def reenact_by_name(
+        self, portrait: str | None, film: str | None, manner: str, face: float, request: gr.Request
+    ) -> Iterator[tuple[str, dict[str, Any]]]:
+        """For programs: one film of a portrait that moves as the face in another film does."""
+        for step in self.reenact(Drive(portrait, film, whole(face), manner), request.session_hash):
+            if isinstance(step, DrivenFilm):
                 # handed over while its folder is still there
                 yield str(step.path), step.content
 
@@ -184,3 +205,10 @@ def finished(film: Film, timeline: Timeline | None) -> tuple[str, str, Timeline]
         "gates": gates_areas(film.gates),
     }
     return line, gates_plot(film.gates), new
+
+
+def reenacted(film: DrivenFilm) -> str:
+    """What the page says of a film that another one drove."""
+    seconds, bridged = film.content["frames"] / FRAME_RATE, film.content["frames_without_face"]
+    note = f" {bridged} frames of the film of a face show none and were bridged." if bridged else ""
+    return status(f"Done: {seconds:.1f} s of film in {sum(film.content['wall_seconds'].values()):.1f} s.{note}", 1.0)

@@ -15,10 +15,12 @@ from numpy.typing import NDArray
 
 from mooe.audio import iter_audio
 from mooe.audio.constants import SAMPLE_RATE
-from mooe.errors import AudioError, ConfigError, MooeError, PortraitError
+from mooe.errors import AudioError, ConfigError, MooeError, MotionError, PortraitError
 
 MAX_UPLOAD_MB = 30
 MAX_SPEECH_SECONDS = 60.0
+MAX_FILM_SECONDS = 30.0
+"""Length of a film that moves a portrait."""
 MAX_TEXT = 600
 """Characters of typed speech: about as long as the longest recording."""
 MAX_WAITING = 12
@@ -38,7 +40,7 @@ def read_speech(path: str | None) -> NDArray[np.float32]:
     """
     if not path:
         raise AudioError("There is no voice yet: upload a recording, use the microphone or take the example.")
-    _check_bytes(path, "recording")
+    _check_bytes(path, "recording", AudioError)
     pieces: list[NDArray[np.float32]] = []
     held = 0
     for piece in iter_audio(path, chunk_seconds=5.0):
@@ -56,8 +58,25 @@ def check_portrait(path: str | None) -> Path:
     """The portrait's path (raises PortraitError when there is none or it is too large a file)."""
     if not path:
         raise PortraitError("There is no portrait yet: upload a photograph, use the webcam or take an example.")
-    _check_bytes(path, "photograph")
+    _check_bytes(path, "photograph", PortraitError)
     return Path(path)
+
+
+def check_film(path: str | None) -> Path:
+    """The path of a film that moves a portrait (raises MotionError when there is none or it is too large a file)."""
+    if not path:
+        raise MotionError("There is no film of a face yet: upload one or use the webcam.")
+    _check_bytes(path, "film", MotionError)
+    return Path(path)
+
+
+def check_film_seconds(seconds: float) -> None:
+    """Refuse a film that lasts longer than is taken (raises MotionError)."""
+    if seconds > MAX_FILM_SECONDS + 0.5:
+        raise MotionError(
+            f"The film of a face is longer than {MAX_FILM_SECONDS:.0f} seconds: cut it shorter, or use the command "
+            "'mooe reenact', which takes any length."
+        )
 
 
 def check_text(text: str) -> str:
@@ -100,8 +119,7 @@ def speaking(function: Callable[Parameters, Result]) -> Callable[Parameters, Res
     return handler
 
 
-def _check_bytes(path: str, what: str) -> None:
+def _check_bytes(path: str, what: str, error: type[MooeError]) -> None:
     file = Path(path)
     if file.is_file() and file.stat().st_size > MAX_UPLOAD_MB * 2**20:
-        error = PortraitError if what == "photograph" else AudioError
         raise error(f"The {what} has more than {MAX_UPLOAD_MB} MB: make it smaller first.")

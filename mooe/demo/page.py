@@ -8,13 +8,22 @@ from typing import Any
 
 import gradio as gr
 
+from mooe.audio.voices import LANGUAGES
 from mooe.demo import samples
-from mooe.demo.components import Controls, Results, as_uploaded
+from mooe.demo.components import Controls, Reenactment, Results, as_uploaded
 from mooe.demo.desk import NO_TIMELINE, READY, Desk
-from mooe.demo.limits import KEPT_SECONDS, MAX_SPEECH_SECONDS, MAX_TEXT, MAX_UPLOAD_MB, MAX_WAITING
+from mooe.demo.driving import MANNERS
+from mooe.demo.limits import (
+    KEPT_SECONDS,
+    MAX_FILM_SECONDS,
+    MAX_SPEECH_SECONDS,
+    MAX_TEXT,
+    MAX_UPLOAD_MB,
+    MAX_WAITING,
+)
 from mooe.demo.mood import wheel_layout
 from mooe.demo.studio import Studio
-from mooe.demo.wiring import connect_film, connect_inputs, connect_programs
+from mooe.demo.wiring import connect_film, connect_inputs, connect_programs, connect_reenactment
 from mooe.emotion import EMOTIONS
 
 _STATIC = Path(__file__).parent / "static"
@@ -23,7 +32,12 @@ _CONSENT = (
     "Use only pictures and voices of people who have agreed to it. Every film is marked as AI-generated, in its pixels "
     "and in the file; uploads and films are deleted after an hour."
 )
-_LANGUAGES = [("the voice's own", "")] + [(c, c) for c in ("en-us", "en-gb", "de", "es", "fr-fr", "it", "pt-br")]
+_LANGUAGES = [("automatic", ""), *((code, code) for code in LANGUAGES.values())]
+_MANNERS = {
+    "relative": "Changes from the first frame",
+    "best frame": "Changes from the frame most like the photograph",
+    "absolute": "Expression and pose as filmed",
+}
 
 
 def build(studio: Studio, folder: Path) -> gr.Blocks:
@@ -35,11 +49,13 @@ def build(studio: Studio, folder: Path) -> gr.Blocks:
             with gr.Column(scale=5, min_width=320):
                 given = _given(studio)
             with gr.Column(scale=6, min_width=320):
-                mood = _mood(studio)
+                mood = _mood()
                 results = _results()
+        driven = _reenactment()
         controls = Controls(**given, **mood)
         connect_inputs(page, desk, controls)
         connect_film(page, desk, controls, results)
+        connect_reenactment(desk, controls, driven)
         connect_programs(desk)
     page.queue(max_size=MAX_WAITING, default_concurrency_limit=1)
     return page
@@ -107,14 +123,14 @@ def _given(studio: Studio) -> dict[str, Any]:
         }
     seed = gr.Number(0, label="Seed: the same one gives the same film", precision=0, minimum=0, elem_id="seed")
     more |= _speaker_controls(studio)
-    arguments |= _expert_controls(studio)
+    arguments |= _expert_controls()
     return {
         "portrait": portrait, "examples": shown, "faces": faces, "face": face, "voice": voice,
         "timeline": timeline, "seed": seed, "arguments": arguments, "more": more,
     }  # fmt: skip
 
 
-def _mood(studio: Studio) -> dict[str, Any]:
+def _mood() -> dict[str, Any]:
     """Everything that says which emotion, and the still that shows it, by the fields of :class:`Controls`."""
     with gr.Row():
         with gr.Column(min_width=260):
@@ -129,14 +145,13 @@ def _mood(studio: Studio) -> dict[str, Any]:
                 alt_text="A still of the chosen face at the chosen emotion",
             )  # fmt: skip
             name = gr.Markdown("neutral", elem_id="mood")
-    described: dict[str, gr.Textbox | gr.Checkbox] = {}
-    if "prompt" in studio.capabilities.controls:
-        described["prompt"] = gr.Textbox(
+    described: dict[str, gr.Textbox | gr.Checkbox] = {
+        "prompt": gr.Textbox(
             label="Describe the emotion", placeholder="a shy smile that turns into surprise", max_length=300,
             elem_id="prompt",
-        )  # fmt: skip
-    if "emotion_from_voice" in studio.capabilities.controls:
-        described["emotion_from_voice"] = gr.Checkbox(label="Add the emotion heard in the voice", elem_id="from-voice")
+        ),
+        "emotion_from_voice": gr.Checkbox(label="Add the emotion heard in the voice", elem_id="from-voice"),
+    }  # fmt: skip
     sliders = []
     for pair in zip(EMOTIONS[::2], EMOTIONS[1::2], strict=True):
         with gr.Row():
@@ -153,15 +168,16 @@ def _mood(studio: Studio) -> dict[str, Any]:
 
 
 def _speech_controls(studio: Studio) -> dict[str, gr.components.Component]:
-    voices = studio.capabilities.voices
+    voices = studio.voices
     if not voices:
         return {}
     with gr.Group():
         text = gr.Textbox(
-            label="Or type what to say (used when there is no recording)", lines=2, max_length=MAX_TEXT, elem_id="text"
+            label="Or type what to say instead of the recording", lines=2, max_length=MAX_TEXT, elem_id="text"
         )
         with gr.Row():
-            speaking_voice = gr.Dropdown(list(voices), value=voices[0], label="Speaking voice", elem_id="tts-voice")
+            choices = [("automatic", ""), *((voice, voice) for voice in voices)]
+            speaking_voice = gr.Dropdown(choices, value="", label="Speaking voice", elem_id="tts-voice")
             language = gr.Dropdown(_LANGUAGES, value="", label="Language", elem_id="tts-language")
     return {"text": text, "speaking_voice": speaking_voice, "language": language}
 
@@ -178,11 +194,8 @@ def _speaker_controls(studio: Studio) -> dict[str, gr.components.Component]:
     return {"speaker": speaker, "speaker_weight": weight}
 
 
-def _expert_controls(studio: Studio) -> dict[str, gr.components.Component]:
-    """Muscles and blendshapes by hand, folded away, where the pipeline takes them."""
-    can = studio.capabilities.controls
-    if not {"action_units", "arkit"} <= can:
-        return {}
+def _expert_controls() -> dict[str, gr.components.Component]:
+    """Muscles and blendshapes by hand, folded away."""
     with gr.Accordion("Action units and ARKit weights", open=False, elem_id="expert"):
         return {
             "action_units": gr.Textbox(
@@ -221,3 +234,31 @@ def _results() -> Results:
     with gr.Accordion("Report", open=False):
         report = gr.JSON(label="Report", elem_id="report", show_label=False)
     return Results(make, cancel, state, before, film, gates, download, report, report_file)
+
+
+def _reenactment() -> Reenactment:
+    """A film of a face that moves the chosen portrait, folded away."""
+    with gr.Accordion("Or let a film of a face move the portrait", open=False, elem_id="reenactment"), gr.Row():
+        with gr.Column(scale=5, min_width=320):
+            driving = as_uploaded(
+                gr.Video(
+                    sources=["upload", "webcam"], height=320, elem_id="driving", buttons=[],
+                    label=f"Film of a face, of up to {MAX_FILM_SECONDS:.0f} seconds",
+                )
+            )  # fmt: skip
+            choices = [(_MANNERS[manner], manner) for manner in MANNERS]
+            manner = gr.Radio(choices, value=choices[0][1], label="What is carried over", elem_id="manner")
+        with gr.Column(scale=6, min_width=320):
+            film = gr.Video(
+                interactive=False, height=320, label="The portrait, moved", elem_id="driven-film", autoplay=True
+            )
+            with gr.Row():
+                make = gr.Button("Move the portrait", variant="primary", size="lg", elem_id="reenact")
+                cancel = gr.Button("Cancel", size="lg", elem_id="reenact-cancel")
+            state = gr.HTML(READY, elem_id="reenact-status", min_height=68)
+            with gr.Row():
+                download = gr.DownloadButton(
+                    "Download the film", interactive=False, elem_id="driven-download", size="sm"
+                )
+                report = gr.DownloadButton("Download the report", interactive=False, elem_id="driven-report", size="sm")
+    return Reenactment(make, cancel, state, driving, manner, film, download, report)

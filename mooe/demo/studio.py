@@ -16,21 +16,22 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mooe.audio import iter_audio
+from mooe.animation import render_motion
+from mooe.audio import Speech, iter_audio, speak
 from mooe.audio.constants import SAMPLE_RATE
 from mooe.decoder import SourcePortrait
-from mooe.demo.capabilities import Capabilities, speech_synthesis
+from mooe.demo.capabilities import speaking_voices
 from mooe.demo.limits import check_portrait, check_text, read_speech
 from mooe.demo.mood import mix_of
 from mooe.demo.preview import EmotionPreview
 from mooe.emotion import EMOTIONS, EmotionMix, EmotionTimeline
-from mooe.errors import ConfigError, DependencyError, MooeError
+from mooe.errors import ConfigError, MooeError
 from mooe.face import FaceTracker
 from mooe.face.tracker import Face
 from mooe.media import VideoWriter, read_image, shrink_to, write_json
 from mooe.media.video import SOUND_RATE
 from mooe.pipeline import MoEEPipeline
-from mooe.pipeline_output import MoEEChunk, MoEEStream
+from mooe.pipeline_output import FaceMotion, MoEEChunk, MoEEStream
 from mooe.report import StageClock, build_report
 
 Image = NDArray[np.uint8]
@@ -50,8 +51,8 @@ class Wish:
     Attributes:
         portrait: the photograph's file.
         face: which face in it, 0 is the largest.
-        voice: a recording's file; without one, `text` is spoken.
-        text: what to say where there is no recording.
+        voice: a recording's file.
+        text: what to say instead of the recording.
         speaking_voice, language: the voice and the language that say it; None for the engine's own choice.
         weights: of the six emotions, in the order of ``EMOTIONS``.
         intensity: factor on them in [0, 1].
@@ -85,11 +86,22 @@ class Wish:
 
 @dataclass(frozen=True)
 class Voice:
-    """Speech for the model, float32 at 16 kHz, and the same for listeners, in blocks at `rate`."""
+    """Speech for the model and the same for listeners.
 
-    waveform: NDArray[np.float32]
+    Attributes:
+        audio: float32 at 16 kHz, or typed speech with the times of its phones, which move the lips.
+        sound: mono float32 in blocks at `rate`.
+        rate: samples a second of `sound`.
+    """
+
+    audio: NDArray[np.float32] | Speech
     sound: Iterable[NDArray[np.float32]]
     rate: int
+
+    @property
+    def waveform(self) -> NDArray[np.float32]:
+        """What the model hears, float32 at 16 kHz."""
+        return self.audio.waveform if isinstance(self.audio, Speech) else self.audio
 
 
 @dataclass(frozen=True)
@@ -129,22 +141,23 @@ class Studio:
     Args:
         pipeline: the model.
         speakers: LoRA weights of speakers by name.
+
+    Attributes:
+        voices: voices that can speak a typed text.
+        speakers: names of the speakers.
     """
 
     def __init__(self, pipeline: MoEEPipeline, speakers: dict[str, Path] | None = None) -> None:
-        self.capabilities = Capabilities.of(pipeline)
+        self.voices = speaking_voices()
         self.speakers = tuple(speakers or ())
         self._pipeline = pipeline
         self._lock = threading.RLock()
         self._portraits: OrderedDict[tuple[str, int], SourcePortrait] = OrderedDict()
         self._tracker = FaceTracker()
         self._preview = EmotionPreview(pipeline)
-        if speakers and not self.capabilities.speakers:
-            raise DependencyError("This version of mooe cannot load speakers: leave --speakers out.")
-        loader: Any = pipeline
         for name, path in (speakers or {}).items():
-            loader.load_lora_weights(path, adapter_name=name)
-            loader.set_adapters([name], [0.0])
+            pipeline.load_lora_weights(path, adapter_name=name)
+            pipeline.set_adapters([name], [0.0])
 
     def close(self) -> None:
         """Free the face tracker."""
@@ -172,13 +185,11 @@ class Studio:
             return self._portraits[key]
 
     def read_prompt(self, prompt: str) -> EmotionMix:
-        """The mixture that a description asks for; neutral where this mooe reads none."""
-        reader = getattr(self._pipeline, "text_reader", None)
-        if reader is None or not prompt.strip():
+        """The mixture that a description asks for; neutral for an empty one."""
+        if not prompt.strip():
             return EmotionMix.neutral()
         with self._lock:
-            mix: EmotionMix = reader([prompt])[0].emotion
-        return mix
+            return self._pipeline.text_reader([prompt])[0].emotion
 
     def still(self, path: str | None, face: int, mix: EmotionMix) -> Image:
         """The head crop of a photograph at an emotion (raises PortraitError)."""
@@ -186,14 +197,23 @@ class Studio:
             return self._preview.draw(self.portrait(path, face), mix)
 
     def voice(self, wish: Wish) -> Voice:
-        """The recording, or the typed text spoken (raises AudioError)."""
-        text, synthesis = check_text(wish.text), speech_synthesis()
-        if wish.voice or not text or synthesis is None:
-            waveform = read_speech(wish.voice)
-            sound = iter_audio(str(wish.voice), chunk_seconds=1.0, sample_rate=SOUND_RATE)
-            return Voice(waveform, sound, SOUND_RATE)
-        spoken = synthesis.speak(text, wish.speaking_voice or None, wish.language or None)
-        return Voice(np.asarray(spoken.waveform, np.float32), [spoken.sound], spoken.sound_rate)
+        """The typed text spoken, or the recording (raises MooeError)."""
+        if text := check_text(wish.text):
+            spoken = speak(text, wish.speaking_voice or None, wish.language or None)
+            return Voice(spoken, [spoken.sound], spoken.sound_rate)
+        waveform = read_speech(wish.voice)
+        sound = iter_audio(str(wish.voice), chunk_seconds=1.0, sample_rate=SOUND_RATE)
+        return Voice(waveform, sound, SOUND_RATE)
+
+    def animate(self, portrait: SourcePortrait, motion: FaceMotion) -> Iterator[Image]:
+        """Frames of a portrait that moves as `motion` says; visitors take turns between them."""
+        frames = render_motion(portrait, motion)
+        while True:
+            with self._lock:
+                frame = next(frames, None)
+            if frame is None:
+                return
+            yield frame
 
     def film(
         self, wish: Wish, folder: Path, cancelled: Callable[[], bool] = lambda: False
@@ -223,15 +243,17 @@ class Studio:
             if cancelled():
                 raise Cancelled("The film was stopped: nothing of it is kept.")
 
-        stream = self._pipeline.stream(
-            portrait,
-            voice.waveform,
-            emotion,
-            wish.intensity,
-            generator=torch.Generator().manual_seed(wish.seed),
-            on_step=check,
-            **wish.controls,
-        )
+        # what a speaker's LoRA says of blinks is read when the stream is set out
+        with self._lock, self._speaking_as(wish):
+            stream = self._pipeline.stream(
+                portrait,
+                voice.audio,
+                emotion,
+                wish.intensity,
+                generator=torch.Generator().manual_seed(wish.seed),
+                on_step=check,
+                **wish.controls,
+            )
         yield Progress("Animating", 0.0)
         path = folder / "mooe.mp4"
         gates: list[NDArray[np.float32]] = []
@@ -283,12 +305,11 @@ class Studio:
             return
         if wish.speaker not in self.speakers:
             raise ConfigError(f"There is no speaker '{wish.speaker}': choose one from the list.")
-        pipeline: Any = self._pipeline
-        pipeline.set_adapters([wish.speaker], [wish.speaker_weight])
+        self._pipeline.set_adapters([wish.speaker], [wish.speaker_weight])
         try:
             yield
         finally:
-            pipeline.set_adapters([wish.speaker], [0.0])
+            self._pipeline.set_adapters([wish.speaker], [0.0])
 
 
 def _report(wish: Wish, stream: MoEEStream, clock: StageClock, gates: NDArray[np.float32]) -> dict[str, Any]:

@@ -2,25 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
 
 import gradio as gr
 
-from mooe.demo.components import Controls, Results, Values, as_uploaded
-from mooe.demo.desk import Desk, finished, status
+from mooe.demo.components import Controls, Making, Reenactment, Results, Values, as_uploaded
+from mooe.demo.desk import Desk, finished, reenacted, status
+from mooe.demo.driving import MANNERS, Drive, DrivenFilm
 from mooe.demo.limits import in_sentences, speaking
-from mooe.demo.studio import Cancelled, Film
+from mooe.demo.studio import Cancelled, Film, Progress
+
+Made = TypeVar("Made", Film, DrivenFilm)
 
 
 def connect_inputs(page: gr.Blocks, desk: Desk, controls: Controls) -> None:
     private: dict[str, Any] = {"api_visibility": "private", "concurrency_id": "looking", "show_progress": "hidden"}
-    preview_inputs = [controls.portrait, controls.face, controls.intensity]
-    preview_inputs.append(controls.described.get("prompt") or gr.State(""))
+    prompt = controls.described["prompt"]
     still: dict[str, Any] = {
         "fn": speaking(desk.preview),
-        "inputs": [*preview_inputs, *controls.sliders],
+        "inputs": [controls.portrait, controls.face, controls.intensity, prompt, *controls.sliders],
         "outputs": [controls.preview, controls.name],
         "trigger_mode": "always_last",
         "queue": False,  # the way through the queue takes longer than the still
@@ -48,10 +50,7 @@ def connect_inputs(page: gr.Blocks, desk: Desk, controls: Controls) -> None:
     controls.face.change(
         speaking(desk.mark_face), [controls.portrait, controls.face], controls.faces, **private
     ).success(**still)
-    moved = [component.change for component in (*controls.sliders, controls.intensity)]
-    if "prompt" in controls.described:
-        moved.append(controls.described["prompt"].change)
-    gr.on(moved, **still)
+    gr.on([component.change for component in (*controls.sliders, controls.intensity, prompt)], **still)
     _connect_fields(controls)
 
 
@@ -82,37 +81,68 @@ def connect_film(page: gr.Blocks, desk: Desk, controls: Controls, results: Resul
     def make(values: Values, request: gr.Request) -> Iterator[Values]:
         with in_sentences():
             wish = controls.wish(values)
-        try:
-            for step in desk.film(wish, request.session_hash):
-                if isinstance(step, Film):
-                    yield _show(step, values, controls, results)
-                else:
-                    line = status(step.stage, step.share)
-                    yield {results.status: line, results.make: gr.Button(interactive=False)}
-        except Cancelled as stopped:
-            yield {results.status: status(str(stopped)), results.make: gr.Button(interactive=True)}
-        except Exception:
-            yield {results.status: status("The film was not made."), results.make: gr.Button(interactive=True)}
-            with in_sentences():
-                raise
+        show = partial(_show, values=values, controls=controls, results=results)
+        yield from _followed(desk.film(wish, request.session_hash), results, show)
 
-    event = results.make.click(
-        make, controls.everything(), shown, concurrency_id="film", show_progress="minimal",
-        show_progress_on=results.status, api_visibility="private", trigger_mode="once",
+    _connect_making(desk, results, make, controls.everything(), shown)
+
+    def leave(request: gr.Request) -> None:
+        desk.stop(request.session_hash)
+
+    page.unload(leave)
+
+
+def connect_reenactment(desk: Desk, controls: Controls, parts: Reenactment) -> None:
+    def show(film: DrivenFilm) -> Values:
+        return {
+            parts.status: reenacted(film),
+            parts.film: str(film.path),
+            parts.download: gr.DownloadButton(value=str(film.path), interactive=True),
+            parts.report_file: gr.DownloadButton(value=str(film.report), interactive=True),
+            parts.make: gr.Button(interactive=True),
+        }
+
+    def make(values: Values, request: gr.Request) -> Iterator[Values]:
+        drive = Drive(
+            values[controls.portrait], values[parts.driving], values[controls.face] or 0, values[parts.manner]
+        )
+        yield from _followed(desk.reenact(drive, request.session_hash), parts, show)
+
+    given = {controls.portrait, controls.face, parts.driving, parts.manner}
+    shown = [parts.status, parts.film, parts.download, parts.report_file, parts.make]
+    _connect_making(desk, parts, make, given, shown)
+
+
+def _followed(steps: Iterator[Progress | Made], parts: Making, show: Callable[[Made], Values]) -> Iterator[Values]:
+    """What the page shows of each step of a film."""
+    try:
+        for step in steps:
+            if isinstance(step, Progress):
+                yield {parts.status: status(step.stage, step.share), parts.make: gr.Button(interactive=False)}
+            else:
+                yield show(step)
+    except Cancelled as stopped:
+        yield {parts.status: status(str(stopped)), parts.make: gr.Button(interactive=True)}
+    except Exception:
+        yield {parts.status: status("The film was not made."), parts.make: gr.Button(interactive=True)}
+        with in_sentences():
+            raise
+
+
+def _connect_making(
+    desk: Desk, parts: Making, make: Callable[[Values, gr.Request], Iterator[Values]], given: set[Any], shown: list[Any]
+) -> None:
+    """Let the buttons start and stop a film, which waits for its turn in the queue."""
+    event = parts.make.click(
+        make, given, shown, concurrency_id="film", show_progress="minimal", show_progress_on=parts.status,
+        api_visibility="private", trigger_mode="once",
     )  # fmt: skip
 
     def cancel(request: gr.Request) -> tuple[str, gr.Button]:
         desk.stop(request.session_hash)
         return status("Stopped: nothing of the film is kept."), gr.Button(interactive=True)
 
-    results.cancel.click(
-        cancel, None, [results.status, results.make], cancels=[event], queue=False, api_visibility="private"
-    )
-
-    def leave(request: gr.Request) -> None:
-        desk.stop(request.session_hash)
-
-    page.unload(leave)
+    parts.cancel.click(cancel, None, [parts.status, parts.make], cancels=[event], queue=False, api_visibility="private")
 
 
 def _show(film: Film, values: Values, controls: Controls, results: Results) -> Values:
@@ -137,12 +167,17 @@ def connect_programs(desk: Desk) -> None:
         voice = as_uploaded(gr.Audio(type="filepath", label="voice"))
         emotion = gr.Textbox("happy:0.6, surprised:0.4", label="emotion")
         intensity, head_motion = gr.Number(1.0, label="intensity"), gr.Number(1.0, label="head_motion")
+        driving, manner = as_uploaded(gr.Video(label="driving")), gr.Textbox(next(iter(MANNERS)), label="manner")
         seed, face = gr.Number(0, label="seed"), gr.Number(0, label="face")
         film, report = gr.Video(label="film"), gr.JSON(label="report")
         still, faces = gr.Image(label="still"), gr.JSON(label="faces")
         gr.Button().click(
             _speaking_film(desk), [portrait, voice, emotion, intensity, head_motion, seed], [film, report],
             api_name="film", concurrency_id="film",
+        )  # fmt: skip
+        gr.Button().click(
+            _speaking_reenactment(desk), [portrait, driving, manner, face], [film, report], api_name="reenact",
+            concurrency_id="film",
         )  # fmt: skip
         gr.Button().click(
             speaking(desk.still_by_name), [portrait, face, emotion, intensity], still, api_name="still",
@@ -160,3 +195,13 @@ def _speaking_film(desk: Desk) -> Any:
             yield from desk.film_by_name(portrait, voice, emotion, intensity, head_motion, seed, request)
 
     return film
+
+
+def _speaking_reenactment(desk: Desk) -> Any:
+    def reenact(
+        portrait: str | None, driving: str | None, manner: str, face: float, request: gr.Request
+    ) -> Iterator[tuple[str, dict[str, Any]]]:
+        with in_sentences():
+            yield from desk.reenact_by_name(portrait, driving, manner, face, request)
+
+    return reenact

@@ -195,7 +195,13 @@ class VideoInfo:
 
 
 class VideoReader:
-    """Iterates once over the frames of a video, uint8 RGB [height, width, 3]; use it in a `with` block."""
+    """Iterates once over the frames of a video, uint8 RGB [height, width, 3]; use it in a `with` block.
+
+    Attributes:
+        info: what the file says of itself.
+        comment: the comment in it.
+        time: when the frame that was read last is shown, in seconds from the beginning of the file.
+    """
 
     def __init__(self, path: str | PathLike[str]) -> None:
         self.path = Path(path)
@@ -208,6 +214,7 @@ class VideoReader:
         self._stream.thread_type = "AUTO"
         self.info = self._read_info()
         self.comment = str(self._container.metadata.get("comment", ""))
+        self.time = 0.0
 
     def __enter__(self) -> VideoReader:
         return self
@@ -217,7 +224,9 @@ class VideoReader:
 
     def __iter__(self) -> Iterator[NDArray[np.uint8]]:
         try:
-            for frame in self._container.decode(self._stream):
+            start = (self._container.start_time or 0) / av.time_base
+            for number, frame in enumerate(self._container.decode(self._stream)):
+                self.time = number / self.info.fps if frame.time is None else frame.time - start
                 yield cast(NDArray[np.uint8], frame.to_ndarray(format="rgb24"))
         except av.FFmpegError as error:
             raise MooeError(f"{self.path} is damaged ({error.strerror}): make the video again.") from error
