@@ -12,7 +12,7 @@ from PIL import Image
 from mooe.decoder import PortraitDecoder, SourcePortrait, encode_at_rest, encode_portrait
 from mooe.decoder.neutral import mouth_expression
 from mooe.decoder.shading import MOVEMENTS, ExpressionShading, movement_strengths
-from mooe.face.regions import ARKIT_NAMES
+from mooe.face.regions import ARKIT_NAMES, FACE_OVAL, LIPS_OUTER
 from mooe.face.topology import arkit_to_displacement, arkit_vector
 from mooe.face.tracker import FaceTracker
 
@@ -110,3 +110,16 @@ class TestRest:
         once, fitted = (smile(PortraitDecoder(p).render(STILL, ZERO, ZERO)) for p in (portrait, rest))
         assert fitted < 0.5 * smile(smiling)
         assert fitted <= once + 0.02
+
+    def test_bared_teeth_say_where_the_lips_rest(
+        self, smiling: np.ndarray, tracker: FaceTracker, portrait: SourcePortrait
+    ) -> None:
+        without = encode_portrait(smiling, tracker.detect_one(smiling), 256, np.zeros(len(ARKIT_NAMES), np.float32))
+        assert portrait.mouth.lips_too_low < 0.01
+        # where the photograph's own lips already lie high enough, nothing is lifted
+        assert without.mouth.lips_too_low < 0.01
+
+    def test_the_faces_outline_keeps_its_place(self, portrait: SourcePortrait) -> None:
+        moved = np.linalg.norm(portrait.points - portrait.neutral, axis=1)
+        outline, lips = list(FACE_OVAL), list(LIPS_OUTER)
+        assert moved[outline].mean() < 0.35 * moved[lips].mean()

@@ -27,7 +27,9 @@ _HINGE = np.array([0.0, 0.02, -0.62], np.float32)  # the jaw's axis, just before
 _JAW_GAIN = 1.3  # the joint also slides, so the teeth drop further than the chin's turn tells
 _UPPER_EDGE = -0.044  # the upper front teeth end about 4 mm below the closed lips
 _LOWER_EDGE = -0.028
-_LOWER_SHOWN = 0.05
+_REST_EDGE = -0.035  # at rest the upper teeth end at least so far below the line where the lips meet
+_LOWER_SHOWN = 0.04
+_TONGUE_LIFT, _TONGUE_LIGHT = 0.03, 1.4  # in speech the tongue lies higher than at rest, and nearer the light
 _BEHIND_LIPS = -0.035
 _SHADOW_TINT = np.array([0.86, 1.04, 1.07], np.float32)  # lips pass red light into their own shade
 _OPEN_PHOTO = 0.022, 0.045  # lip gap in the photograph from which its own teeth are kept, and kept fully
@@ -122,9 +124,12 @@ class MouthLayer:
         self._photo_angle = jaw_angle(neutral, head)
         teeth = self._photo_teeth(frame)
         self._edge = _UPPER_EDGE if teeth is None else self._photo_edge(frame, head)
+        #: how far the neutral lips lie too low for the teeth that the photograph bares, head-frame units
+        self.lips_too_low = max(self._edge - _REST_EDGE, 0.0)
         upper = np.isin(proxy.part, (UPPER_TEETH, UPPER_GUM))
         points[upper, 1] += self._edge
         points[~upper, 1] += _LOWER_EDGE
+        points[proxy.part == TONGUE, 1] += _TONGUE_LIFT
         points[~upper, 2] -= 0.025
         self._points = (points + stomion + (0, 0, _BEHIND_LIPS)).astype(np.float32)
         self._lower = ~upper
@@ -215,6 +220,7 @@ class MouthLayer:
         flesh = proxy.albedo.mean(1, keepdims=True) / 0.45 * self.tone.lips
         color[~tooth] = 0.35 * color[~tooth] + 0.5 * flesh[~tooth]
         color[np.isin(proxy.part, (LOWER_TEETH, LOWER_GUM))] *= 0.88
+        color[proxy.part == TONGUE] *= _TONGUE_LIGHT
         half = np.array([0.0, 0.22, 0.975], np.float32)
         gloss = _GLOSS * self.tone.exposure * np.clip(proxy.normals @ half, 0, 1) ** 24
         lit = color * diffuse[:, None] + gloss[:, None]

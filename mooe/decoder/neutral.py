@@ -26,8 +26,11 @@ _PLAIN = ("mouthSmile", "mouthUpperUp", "mouthLowerDown", "mouthStretch", "mouth
 _DOUBTFUL = ("mouth", "jaw", "cheek")
 _PLAIN_DEAD_ZONE, _DOUBTFUL_DEAD_ZONE = 0.05, 0.40
 _LIP_REACH = 0.11  # how far closing the lips moves the skin around them, head-frame units
-_WIDEST = 0.7  # an eye opens at most so much wider than in the photograph
+_LIP_RIM = 0.06  # of the red of the lips about their inner edge
+_WIDEST = 0.9  # an eye opens at most so much wider than in the photograph
 _LID_SCALE = (0.35, 2.2)
+_REST_NEAR, _REST_FAR = 0.12, 0.5  # distance from the lips within which an expression is taken away whole, and less
+_REST_LEAST = 0.4  # share of it taken away far from the lips: a face's outline is the person's, not the smile's
 
 
 def _lip_falloff() -> tuple[Float, Float]:
@@ -55,6 +58,23 @@ def _lip_falloff() -> tuple[Float, Float]:
 
 
 _UPPER_FALLOFF, _LOWER_FALLOFF = _lip_falloff()
+
+
+def _lip_distance() -> Float:
+    """Distance of each point of the canonical face from the lips' inner edge, seen from the front, ``[478]``."""
+    points = canonical_points()
+    distance = np.linalg.norm(points[:, None, :2] - points[None, LIPS_INNER, :2], axis=-1)
+    return np.asarray(distance.min(1), np.float32)
+
+
+def _rest_share() -> Float:
+    """How much of an expression is taken away at each point, ``[478, 1]``."""
+    far = np.clip((_lip_distance() - _REST_NEAR) / (_REST_FAR - _REST_NEAR), 0, 1)
+    share = 1 - (1 - _REST_LEAST) * far * far * (3 - 2 * far)
+    return np.asarray(share[:, None], np.float32)
+
+
+_REST_SHARE = _rest_share()
 
 
 def _spread_lips(points: Float, up: Float, down: Float) -> Float:
@@ -93,11 +113,18 @@ def neutral_points(points: Float, weights: Float) -> Float:
     Returns:
         float32 ``[478, 3]`` in the head frame.
     """
-    neutral = points - np.tensordot(weights, arkit_shapes(), 1).astype(np.float32)
+    neutral = points - _REST_SHARE * np.tensordot(weights, arkit_shapes(), 1).astype(np.float32)
     gap = neutral[UPPER_LIP] - neutral[LOWER_LIP]
     gap[:, [0, 2]] = 0.0
     closed = _spread_lips(neutral, -0.45 * gap, 0.55 * gap)
     return closed.astype(np.float32)
+
+
+def lift_lips(points: Float, height: float) -> Float:
+    """Closed lips ``[478, 3]`` and the skin around them moved up by ``height`` (head-frame units)."""
+    lifted = points.copy()
+    lifted[:, 1] += height * np.exp(-((np.maximum(_lip_distance() - _LIP_RIM, 0) / _LIP_REACH) ** 2))
+    return lifted.astype(np.float32)
 
 
 class FaceDriver:

@@ -12,7 +12,7 @@ from mooe.decoder.attachment import head_attachment
 from mooe.decoder.eyes import EyeLayer, smooth_lids
 from mooe.decoder.mesh import PortraitMesh
 from mooe.decoder.mouth import MouthLayer
-from mooe.decoder.neutral import FaceDriver, mouth_expression, neutral_points
+from mooe.decoder.neutral import FaceDriver, lift_lips, mouth_expression, neutral_points
 from mooe.decoder.shading import ExpressionShading
 from mooe.decoder.tone import PortraitTone
 from mooe.errors import PortraitError
@@ -127,6 +127,10 @@ def encode_portrait(image: Image, face: Face, size: int = 256, expression: Float
     neutral = neutral_points(points, expression)
     tone = PortraitTone.measure(frame, points_px)
     mouth = MouthLayer(frame, points_px, neutral, alignment, tone)
+    if mouth.lips_too_low:
+        # a wide smile says less about where the lips rest than the teeth do
+        neutral = lift_lips(neutral, mouth.lips_too_low)
+        mouth = MouthLayer(frame, points_px, neutral, alignment, tone)
     return SourcePortrait(
         picture=picture,
         crop=crop,

@@ -35,6 +35,7 @@ MOVEMENTS: dict[str, dict[str, float]] = {
 _RIDGE = 0.02  # share of the shapes' mean size; keeps shapes that look alike from cancelling out
 _MOST = 1.4  # activation beyond which skin folds no deeper
 _OWN_LIMIT = 0.15  # log luminance
+_SMOOTHING = 0.6  # share of a photographed expression's shading that is taken away; all of it leaves bright streaks
 _MARGIN = 0.94
 
 
@@ -110,7 +111,8 @@ class ExpressionShading:
 
     def log_gain(self, displacement: Float) -> Float | None:
         """Log luminance to add to each pixel of the photograph before it is warped, ``[size, size]``; None for none."""
-        change = movement_strengths(displacement) - self._shown
+        strengths = movement_strengths(displacement)
+        change = np.where(strengths < self._shown, _SMOOTHING, 1.0).astype(np.float32) * (strengths - self._shown)
         if np.abs(change).max() < 1e-3:
             return None
         return np.asarray(np.tensordot(change, self._basis, 1), np.float32)
