@@ -59,8 +59,8 @@ EXPRESSIONS: dict[str, Expression] = {
         0.75, -0.06, 0.6, 0.0,
     ),
     "angry": Expression(
-        {"browDown": 1.35, "browInnerUp": -1.2, "browOuterUp": 0.33, "eyeSquint": 0.4, "eyeWide": 0.47,
-         "noseSneer": 0.75, "mouthFrown": 0.55, "mouthUpperUp": 0.3, "mouthLowerDown": 0.37, "mouthSmile": -0.33,
+        {"browDown": 0.9, "browInnerUp": -1.0, "browOuterUp": 0.33, "eyeSquint": 0.4, "eyeWide": 0.47,
+         "noseSneer": 0.75, "mouthFrown": 0.55, "mouthUpperUp": 0.3, "mouthLowerDown": 0.37, "mouthSmile": -0.6,
          "mouthStretch": 0.18, "jawForward": 0.24, "jawOpen": 0.1},
         ({"mouthLowerDown": 0.2, "jawForward": 0.4}, {"mouthStretch": 0.2},
          {"mouthPress": 0.5, "mouthLowerDown": -0.3}),
@@ -68,7 +68,7 @@ EXPRESSIONS: dict[str, Expression] = {
     ),
     "disgusted": Expression(
         {"noseSneer": 1.0, "browDown": 0.17, "eyeSquint": 0.75, "eyeBlink": 0.11, "cheekSquint": 0.65,
-         "mouthFrown": 1.35, "mouthShrugLower": 0.47, "mouthUpperUp": 0.28, "mouthSmile": -0.28},
+         "mouthFrown": 1.2, "mouthShrugLower": 0.47, "mouthUpperUp": 0.28, "mouthSmile": -0.55},
         ({"mouthShrugLower": 0.3}, {"mouthLowerDown": 0.2}, {"mouthShrugUpper": 0.3}),
         0.95, 0.04, 0.8, 0.3,
     ),
