@@ -28,6 +28,10 @@
     return { name: found.map((e) => e.name).join(" and "), colour: found[0].colour };
   };
 
+  // Called when a film is cancelled, which ends at its next step.
+  mooe.stopping = (line) =>
+    line.includes("aria-busy='true'") ? line.replace(/(role='status'>)[^<]*/, "$1Stopping …") : line;
+
   mooe.wheel = {
     markup(value) {
       const weights = limited(value || mooe.weights);
