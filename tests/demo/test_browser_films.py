@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,12 +13,15 @@ import pytest
 from demo_films import film_of_a_face
 from demo_server import DemoServer
 from PIL import Image
-from visitor import errors, says, shoot, slide, until, upload
+from visitor import WAIT, errors, says, shoot, slide, until, upload
 
 from mooe.demo.limits import MAX_UPLOAD_MB
 from mooe.emotion import EMOTIONS
 from mooe.media import read_video
 from mooe.media.inspection import inspect_video
+
+pytest.importorskip("gradio", reason="the extra demo (gradio) is not installed")
+from gradio_client import Client, handle_file
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -56,6 +60,61 @@ def test_upload_slide_generate(
     with read_video(tmp_path / "film.mp4") as video:
         assert video.info.has_audio
     assert inspect_video(tmp_path / "film.mp4").pixel_mark
+
+
+def test_a_picture_that_replaces_another_is_looked_at_when_the_server_is_busy(
+    open_page: Callable[..., Page], server: DemoServer, examples: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "text.png").write_text("not a picture")
+    page = open_page()
+    with closing(Client(server.url, verbose=False)) as another:
+        portrait = handle_file(str(examples / "portraits" / "astronaut.png"))
+        jobs = [another.submit(portrait, api_name="/faces") for _ in range(8)]
+        upload(page, "#portrait", str(tmp_path / "text.png"))
+        assert "not a picture" in errors(page)[0]
+        for job in jobs:
+            assert len(job.result(timeout=WAIT / 1000)) == 1
+
+
+def test_two_films_of_a_visitor_are_cancelled_each_by_its_button(
+    open_page: Callable[..., Page], examples: Path, short_voice: str, write_wav: WriteWav, tmp_path: Path
+) -> None:
+    page = open_page()
+    minute = write_wav(np.random.default_rng(0).standard_normal(55 * 4000) * 0.1, "minute.wav", 4000)
+    upload(page, "#voice", str(minute))
+    says(page, "#timeline .axis", "55.0 s")
+    page.get_by_role("button", name="Or let a film of a face move the portrait").click()
+    upload(page, "#driving", str(film_of_a_face(examples / "portraits" / "astronaut.png", tmp_path / "face.mp4", 20)))
+    page.wait_for_selector("#driving video")
+    page.click("#make")
+    says(page, "#status", "Animating")
+    page.click("#reenact")
+    says(page, "#reenact-status", "Waiting: 1 film comes first")
+    page.click("#reenact-cancel")
+    says(page, "#reenact-status", "Stopped")
+    page.click("#reenact")
+    says(page, "#reenact-status", "Waiting: 1 film comes first")
+    assert page.is_disabled("#make")
+    page.click("#cancel")
+    says(page, "#status", "Stopped")
+    says(page, "#reenact-status", "Done")
+
+
+def test_three_people_at_once_all_get_their_film(open_page: Callable[..., Page], short_voice: str) -> None:
+    pages = [open_page() for _ in range(3)]
+    for page, strength in zip(pages, (0.3, 0.6, 0.9), strict=True):
+        upload(page, "#voice", short_voice)
+        says(page, "#timeline .axis", "1.5 s")
+        slide(page, "happy", strength)
+        says(page, "#mood", f"happy, {100 * strength:.0f} %")
+    for page in pages:
+        page.click("#make")
+    films = set()
+    for page in pages:
+        page.wait_for_selector("#film video")
+        says(page, "#status", "Done")
+        films.add(page.get_attribute("#film video", "src"))
+    assert len(films) == 3
 
 
 def test_an_example_is_taken_by_its_button(open_page: Callable[..., Page]) -> None:
