@@ -146,7 +146,7 @@ def _connect_making(
     event = parts.make.click(make, given, shown, concurrency_limit=None, trigger_mode="once", **private)
     # Not with the last message of the film: until its end, which comes after, a click would be dropped.
     for ended in (event.then, event.failure):
-        ended(partial(gr.Button, interactive=True), None, parts.make, queue=False, **private)
+        ended(lambda: gr.update(interactive=True), None, parts.make, queue=False, **private)
 
     def cancel(request: gr.Request) -> None:
         desk.stop(request.session_hash, kind)

@@ -50,6 +50,8 @@ def test_upload_slide_generate(
         "() => { const v = document.querySelector('#film video'); return [v.videoWidth, v.duration] }"
     )
     assert playing == [512, pytest.approx(1.5, abs=0.05)]
+    until(page, "() => !document.querySelector('#make').disabled")
+    assert page.inner_text("#make") == "Make the film"
     assert page.locator("#gates polygon").count() == len(EMOTIONS)
     assert page.locator("#timeline .gates polygon").count() == len(EMOTIONS)
     page.wait_for_selector("#before img")

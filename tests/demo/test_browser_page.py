@@ -24,7 +24,7 @@ def test_the_wheel_and_the_sliders_agree(open_page: Callable[..., Page]) -> None
     page.mouse.click(box["x"] + box["width"] / 2, box["y"] + 0.3 * box["height"])
     says(page, "#mood", "happy")
     chosen = weights(page)
-    assert chosen["happy"] == pytest.approx(0.2 * 360 / 108, abs=0.03)
+    assert chosen["happy"] == pytest.approx(0.2 * 360 / 140, abs=0.03)
     assert sum(chosen.values()) == pytest.approx(chosen["happy"], abs=0.03)
     slide(page, "happy", 0)
     slide(page, "fearful", 1)
