@@ -82,7 +82,9 @@ def _theme() -> gr.themes.Soft:
     subdued = {"body_text_color_subdued": "*neutral_500", "body_text_color_subdued_dark": "*neutral_400"}
     hints = {"input_placeholder_color": "*neutral_500", "input_placeholder_color_dark": "*neutral_400"}
     labels = {"block_label_text_color": "*primary_700", "block_title_text_color": "*primary_700"}
-    return gr.themes.Soft(font=_FONT, font_mono=["ui-monospace", "monospace"]).set(**subdued, **hints, **labels)
+    ground = {"background_fill_primary": "*neutral_50"}  # what Soft has, but set() would make it white
+    theme = gr.themes.Soft(font=_FONT, font_mono=["ui-monospace", "monospace"])
+    return theme.set(**subdued, **hints, **labels, **ground)
 
 
 def _given(studio: Studio) -> dict[str, Any]:

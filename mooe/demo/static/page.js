@@ -105,7 +105,8 @@
         `<rect x="${i}" y="${50 - 48 * peak}" width="0.7" height="${Math.max(1, 96 * peak)}"/>`);
       const keys = keyframes.map(({ at, weights }, i) => {
         const { name, colour } = strongest(weights);
-        return `<button type="button" class="key${i === selected ? " chosen" : ""}" data-key="${i}" role="slider"
+        const kinds = ["key", i === selected && "chosen", at > 0.8 * duration && "late"].filter(Boolean).join(" ");
+        return `<button type="button" class="${kinds}" data-key="${i}" role="slider"
           style="left:${(100 * at) / duration}%;--colour:${colour}" aria-label="Keyframe ${i + 1}: ${clean(name)}"
           aria-valuemin="0" aria-valuemax="${duration}" aria-valuenow="${at}" aria-valuetext="${at.toFixed(1)} seconds">
           <span>${clean(name)}</span></button>`;
