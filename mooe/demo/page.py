@@ -77,7 +77,7 @@ def launch_settings() -> dict[str, Any]:
     }
 
 
-def _theme() -> gr.themes.Soft:
+def _theme() -> gr.themes.Base:
     """Soft, with letters dark enough on its light grounds, and light enough on its dark ones, to be read (WCAG AA)."""
     subdued = {"body_text_color_subdued": "*neutral_500", "body_text_color_subdued_dark": "*neutral_400"}
     hints = {"input_placeholder_color": "*neutral_500", "input_placeholder_color_dark": "*neutral_400"}
