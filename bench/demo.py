@@ -22,7 +22,7 @@ from playwright.sync_api import Page, sync_playwright
 
 from mooe.audio import load_audio
 from mooe.demo import samples
-from tests.demo_server import DemoServer, demo_server
+from tests.demo.demo_server import DemoServer, demo_server
 
 
 def main() -> None:

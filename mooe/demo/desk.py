@@ -5,9 +5,10 @@ from __future__ import annotations
 import tempfile
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from html import escape
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import gradio as gr
 import numpy as np
@@ -15,27 +16,41 @@ from numpy.typing import NDArray
 
 from mooe.audio.constants import FRAME_RATE, SAMPLE_RATE
 from mooe.demo.driving import Drive, DrivenFilm, reenact
-from mooe.demo.limits import read_speech
+from mooe.demo.limits import MAX_WAITING, read_speech
+from mooe.demo.line import Line
 from mooe.demo.mood import mix_of, name_of
 from mooe.demo.pictures import face_at, gates_areas, gates_plot, peaks, with_boxes
-from mooe.demo.studio import Film, Progress, Studio, Wish
+from mooe.demo.studio import Film, Progress, Studio, Wish, stop_if
 from mooe.emotion import EmotionMix, parse_emotion
 from mooe.errors import ConfigError, NoFaceError
 
 Timeline = dict[str, Any]
-Step = TypeVar("Step")
+Made = TypeVar("Made", Film, DrivenFilm)
+Kind = Literal["speaking", "driven"]
+"""Films that speak and films that another one drives: a visitor may ask for one of each at a time."""
 NO_TIMELINE: Timeline = {"duration": 0, "peaks": [], "keyframes": [], "selected": -1, "gates": ""}
 _MAX_KEYFRAMES = 50
+_PATIENCE = 0.5  # seconds after which one who waits is told where he stands, and asked whether he still wants to
 
 
-def status(text: str, share: float | None = None) -> str:
-    """The line that says what goes on, with a bar."""
+def status(text: str, share: float | None = None, *, busy: bool = False) -> str:
+    """The line that says what goes on, with a bar; `busy` while it goes on."""
     bar = f"<progress max='100' value='{round(100 * (share or 0.0))}' aria-label='Progress of the film'></progress>"
     done = f" · {100 * share:.0f} %" if share else ""
-    return f"<div class='mooe-status'><div class='stage' role='status'>{escape(text)}{done}</div>{bar}</div>"
+    stage = f"<div class='stage' role='status'>{escape(text)}{done}</div>"
+    return f"<div class='mooe-status' aria-busy='{str(busy).lower()}'>{stage}{bar}</div>"
 
 
 READY = status("Ready.")
+
+
+@dataclass(frozen=True, eq=False)
+class _Order:
+    """A film that a visitor waits for."""
+
+    session: str | None
+    kind: Kind
+    stopped: threading.Event = field(default_factory=threading.Event)
 
 
 class Desk:
@@ -49,7 +64,8 @@ class Desk:
     def __init__(self, studio: Studio, folder: Path) -> None:
         self.studio = studio
         self._folder = folder
-        self._stops: dict[str, threading.Event] = {}
+        self._line = Line(MAX_WAITING)
+        self._orders: set[_Order] = set()
 
     def find_faces(self, portrait: str | None) -> tuple[Any, Any]:
         """A new portrait -> the picture with boxes, and the faces to choose from."""
@@ -103,31 +119,38 @@ class Desk:
         kept = [key for key in timeline["keyframes"] if key["at"] <= seconds]
         return NO_TIMELINE | {"duration": seconds, "peaks": peaks(waveform), "keyframes": kept}
 
-    def stop(self, session: str | None) -> None:
-        """Stop the film that a visitor waits for, at its next denoising step or frame."""
-        if session in self._stops:
-            self._stops[session].set()
+    def stop(self, session: str | None, kind: Kind | None = None) -> None:
+        """Stop the films of a kind, or all, that a visitor waits for, at their next denoising step or frame."""
+        for order in tuple(self._orders):
+            if order.session == session and kind in (None, order.kind):
+                order.stopped.set()
 
     def film(self, wish: Wish, session: str | None) -> Iterator[Progress | Film]:
         """Make a film that :meth:`stop` can end."""
-        return self._stoppable(lambda folder, stopped: self.studio.film(wish, folder, stopped), session)
+        return self._in_turn(
+            lambda folder, stopped: self.studio.film(wish, folder, stopped), _Order(session, "speaking")
+        )
 
     def reenact(self, drive: Drive, session: str | None) -> Iterator[Progress | DrivenFilm]:
         """Make a film that moves as another does and that :meth:`stop` can end."""
-        return self._stoppable(lambda folder, stopped: reenact(self.studio, drive, folder, stopped), session)
+        return self._in_turn(
+            lambda folder, stopped: reenact(self.studio, drive, folder, stopped), _Order(session, "driven")
+        )
 
-    def _stoppable(
-        self, make: Callable[[Path, Callable[[], bool]], Iterator[Step]], session: str | None
-    ) -> Iterator[Step]:
-        """The steps of what is made in a folder of its own, which goes with it."""
-        event = threading.Event()
-        self._stops[session or ""] = event
+    def _in_turn(
+        self, make: Callable[[Path, Callable[[], bool]], Iterator[Progress | Made]], order: _Order
+    ) -> Iterator[Progress | Made]:
+        """When it is its turn, the steps of what is made in a folder of its own, which goes with it."""
+        self._orders.add(order)
         try:
-            with tempfile.TemporaryDirectory(dir=self._folder, prefix="film-") as folder:
-                yield from make(Path(folder), event.is_set)
+            with self._line.place() as before:
+                while number := before(_PATIENCE):
+                    stop_if(order.stopped.is_set)
+                    yield Progress(f"Waiting: {number} {'film comes' if number == 1 else 'films come'} first", 0.0)
+                with tempfile.TemporaryDirectory(dir=self._folder, prefix="film-") as folder:
+                    yield from make(Path(folder), order.stopped.is_set)
         finally:
-            if self._stops.get(session or "") is event:
-                del self._stops[session or ""]
+            self._orders.remove(order)
 
     def film_by_name(
         self,

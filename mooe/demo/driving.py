@@ -9,7 +9,7 @@ from typing import Any
 
 from mooe.audio import iter_audio
 from mooe.demo.limits import MAX_FILM_SECONDS, check_film, check_film_seconds
-from mooe.demo.studio import MAX_SIDE, Cancelled, Progress, Studio
+from mooe.demo.studio import MAX_SIDE, Progress, Studio, stop_if
 from mooe.errors import ConfigError
 from mooe.media import VideoReader, VideoWriter, read_video, shrink_to, write_json
 from mooe.media.video import SOUND_RATE
@@ -84,7 +84,7 @@ def reenact(
     with read_video(check_film(drive.film)) as film:
         recorder, times = TrackRecorder(), list[float]()
         for share in _follow(studio, film, recorder, times):
-            _stop_if(cancelled)
+            stop_if(cancelled)
             yield Progress("Following the face", _FOLLOWING * share)
         clock.seconds["tracking"] = clock.total - clock.seconds["portrait"]
         heard = iter_audio(film.path, chunk_seconds=1.0, sample_rate=SOUND_RATE) if film.info.has_audio else None
@@ -94,7 +94,7 @@ def reenact(
     height, width = portrait.picture.shape[:2]
     with clock.stage("video"), VideoWriter(path, width, height, audio=heard, sample_rate=SOUND_RATE) as writer:
         for number, frame in enumerate(studio.animate(portrait, motion), start=1):
-            _stop_if(cancelled)
+            stop_if(cancelled)
             writer.write(frame)
             yield Progress("Animating", _FOLLOWING + (1 - _FOLLOWING) * number / len(motion))
     content = _report(drive, performance, motion, clock)
@@ -113,11 +113,6 @@ def _follow(studio: Studio, film: VideoReader, recorder: TrackRecorder, times: l
         recorder.add(faces[0] if faces else None)
         times.append(film.time)
         yield min(film.time / (film.info.seconds or MAX_FILM_SECONDS), 1.0)
-
-
-def _stop_if(cancelled: Callable[[], bool]) -> None:
-    if cancelled():
-        raise Cancelled("The film was stopped: nothing of it is kept.")
 
 
 def _report(drive: Drive, performance: Performance, motion: FaceMotion, clock: StageClock) -> dict[str, Any]:

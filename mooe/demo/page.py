@@ -65,7 +65,7 @@ def launch_settings() -> dict[str, Any]:
     """Arguments of ``launch`` that go with the page."""
     script = (_STATIC / "page.js").read_text(encoding="utf-8").replace("LAYOUT", json.dumps(wheel_layout()))
     return {
-        "theme": gr.themes.Soft(font=_FONT, font_mono=["ui-monospace", "monospace"]),
+        "theme": _theme(),
         "css": (_STATIC / "page.css").read_text(encoding="utf-8"),
         "head": f"<script>{script}</script>",
         "max_file_size": MAX_UPLOAD_MB * 2**20,
@@ -75,6 +75,16 @@ def launch_settings() -> dict[str, Any]:
         "ssr_mode": False,
         "footer_links": ["api"],
     }
+
+
+def _theme() -> gr.themes.Base:
+    """Soft, with letters dark enough on its light grounds, and light enough on its dark ones, to be read (WCAG AA)."""
+    subdued = {"body_text_color_subdued": "*neutral_500", "body_text_color_subdued_dark": "*neutral_400"}
+    hints = {"input_placeholder_color": "*neutral_500", "input_placeholder_color_dark": "*neutral_400"}
+    labels = {"block_label_text_color": "*primary_700", "block_title_text_color": "*primary_700"}
+    ground = {"background_fill_primary": "*neutral_50"}  # what Soft has, but set() would make it white
+    theme = gr.themes.Soft(font=_FONT, font_mono=["ui-monospace", "monospace"])
+    return theme.set(**subdued, **hints, **labels, **ground)
 
 
 def _given(studio: Studio) -> dict[str, Any]:

@@ -44,6 +44,12 @@ class Cancelled(MooeError):
     """A visitor stopped a film."""
 
 
+def stop_if(cancelled: Callable[[], bool]) -> None:
+    """End a film whose visitor no longer wants it (raises Cancelled)."""
+    if cancelled():
+        raise Cancelled("Stopped: nothing of the film is kept.")
+
+
 @dataclass(frozen=True)
 class Wish:
     """What a visitor asks for.
@@ -235,13 +241,14 @@ class Studio:
         with clock.stage("reading"):
             emotion = wish.emotion()
             voice = self.voice(wish)
+        stop_if(cancelled)
         yield Progress("Looking at the portrait", 0.0)
         with clock.stage("portrait"):
             portrait = self.portrait(wish.portrait, wish.face)
+        stop_if(cancelled)
 
         def check(_number: int, _timestep: Tensor, _latents: Tensor) -> None:
-            if cancelled():
-                raise Cancelled("The film was stopped: nothing of it is kept.")
+            stop_if(cancelled)
 
         # what a speaker's LoRA says of blinks is read when the stream is set out
         with self._lock, self._speaking_as(wish):

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import gradio as gr
 
 from mooe.demo.components import Controls, Making, Reenactment, Results, Values, as_uploaded
-from mooe.demo.desk import Desk, finished, reenacted, status
+from mooe.demo.desk import Desk, Kind, finished, reenacted, status
 from mooe.demo.driving import MANNERS, Drive, DrivenFilm
 from mooe.demo.limits import in_sentences, speaking
 from mooe.demo.studio import Cancelled, Film, Progress
@@ -18,15 +18,19 @@ Made = TypeVar("Made", Film, DrivenFilm)
 
 
 def connect_inputs(page: gr.Blocks, desk: Desk, controls: Controls) -> None:
-    private: dict[str, Any] = {"api_visibility": "private", "concurrency_id": "looking", "show_progress": "hidden"}
+    # Gradio's own "once" drops what comes while the last of its kind is at work: the picture that a visitor uploads
+    # right after having removed another, when the server is busy.
+    private: dict[str, Any] = {
+        "api_visibility": "private", "concurrency_id": "looking", "show_progress": "hidden", "trigger_mode": "multiple",
+    }  # fmt: skip
     prompt = controls.described["prompt"]
     still: dict[str, Any] = {
         "fn": speaking(desk.preview),
         "inputs": [controls.portrait, controls.face, controls.intensity, prompt, *controls.sliders],
         "outputs": [controls.preview, controls.name],
-        "trigger_mode": "always_last",
         "queue": False,  # the way through the queue takes longer than the still
         **private,
+        "trigger_mode": "always_last",
     }
     find: dict[str, Any] = {
         "fn": speaking(desk.find_faces),
@@ -84,7 +88,7 @@ def connect_film(page: gr.Blocks, desk: Desk, controls: Controls, results: Resul
         show = partial(_show, values=values, controls=controls, results=results)
         yield from _followed(desk.film(wish, request.session_hash), results, show)
 
-    _connect_making(desk, results, make, controls.everything(), shown)
+    _connect_making(desk, "speaking", results, make, controls.everything(), shown)
 
     def leave(request: gr.Request) -> None:
         desk.stop(request.session_hash)
@@ -99,7 +103,6 @@ def connect_reenactment(desk: Desk, controls: Controls, parts: Reenactment) -> N
             parts.film: str(film.path),
             parts.download: gr.DownloadButton(value=str(film.path), interactive=True),
             parts.report_file: gr.DownloadButton(value=str(film.report), interactive=True),
-            parts.make: gr.Button(interactive=True),
         }
 
     def make(values: Values, request: gr.Request) -> Iterator[Values]:
@@ -110,7 +113,7 @@ def connect_reenactment(desk: Desk, controls: Controls, parts: Reenactment) -> N
 
     given = {controls.portrait, controls.face, parts.driving, parts.manner}
     shown = [parts.status, parts.film, parts.download, parts.report_file, parts.make]
-    _connect_making(desk, parts, make, given, shown)
+    _connect_making(desk, "driven", parts, make, given, shown)
 
 
 def _followed(steps: Iterator[Progress | Made], parts: Making, show: Callable[[Made], Values]) -> Iterator[Values]:
@@ -118,31 +121,39 @@ def _followed(steps: Iterator[Progress | Made], parts: Making, show: Callable[[M
     try:
         for step in steps:
             if isinstance(step, Progress):
-                yield {parts.status: status(step.stage, step.share), parts.make: gr.Button(interactive=False)}
+                line = status(step.stage, step.share, busy=True)
+                yield {parts.status: line, parts.make: gr.Button(interactive=False)}
             else:
                 yield show(step)
     except Cancelled as stopped:
-        yield {parts.status: status(str(stopped)), parts.make: gr.Button(interactive=True)}
+        yield {parts.status: status(str(stopped))}
     except Exception:
-        yield {parts.status: status("The film was not made."), parts.make: gr.Button(interactive=True)}
+        yield {parts.status: status("The film was not made.")}
         with in_sentences():
             raise
 
 
 def _connect_making(
-    desk: Desk, parts: Making, make: Callable[[Values, gr.Request], Iterator[Values]], given: set[Any], shown: list[Any]
+    desk: Desk,
+    kind: Kind,
+    parts: Making,
+    make: Callable[[Values, gr.Request], Iterator[Values]],
+    given: set[Any],
+    shown: list[Any],
 ) -> None:
-    """Let the buttons start and stop a film, which waits for its turn in the queue."""
-    event = parts.make.click(
-        make, given, shown, concurrency_id="film", show_progress="minimal", show_progress_on=parts.status,
-        api_visibility="private", trigger_mode="once",
-    )  # fmt: skip
+    """Let the buttons start and stop a film, which waits for its turn in line."""
+    private: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+    event = parts.make.click(make, given, shown, concurrency_limit=None, trigger_mode="once", **private)
+    # Not with the last message of the film: until its end, which comes after, a click would be dropped.
+    for ended in (event.then, event.failure):
+        ended(lambda: gr.update(interactive=True), None, parts.make, queue=False, **private)
 
-    def cancel(request: gr.Request) -> tuple[str, gr.Button]:
-        desk.stop(request.session_hash)
-        return status("Stopped: nothing of the film is kept."), gr.Button(interactive=True)
+    def cancel(request: gr.Request) -> None:
+        desk.stop(request.session_hash, kind)
 
-    parts.cancel.click(cancel, None, [parts.status, parts.make], cancels=[event], queue=False, api_visibility="private")
+    # What is said in the end comes from the film itself, which ends at its next step: so nothing is said after it.
+    stopping = parts.cancel.click(None, parts.status, parts.status, js="(line) => mooe.stopping(line)", **private)
+    stopping.then(cancel, None, None, queue=False, **private)
 
 
 def _show(film: Film, values: Values, controls: Controls, results: Results) -> Values:
@@ -156,7 +167,6 @@ def _show(film: Film, values: Values, controls: Controls, results: Results) -> V
         results.report: film.content,
         results.report_file: gr.DownloadButton(value=str(film.report), interactive=True),
         controls.timeline: timeline,
-        results.make: gr.Button(interactive=True),
     }
 
 
@@ -173,11 +183,11 @@ def connect_programs(desk: Desk) -> None:
         still, faces = gr.Image(label="still"), gr.JSON(label="faces")
         gr.Button().click(
             _speaking_film(desk), [portrait, voice, emotion, intensity, head_motion, seed], [film, report],
-            api_name="film", concurrency_id="film",
+            api_name="film", concurrency_limit=None,
         )  # fmt: skip
         gr.Button().click(
             _speaking_reenactment(desk), [portrait, driving, manner, face], [film, report], api_name="reenact",
-            concurrency_id="film",
+            concurrency_limit=None,
         )  # fmt: skip
         gr.Button().click(
             speaking(desk.still_by_name), [portrait, face, emotion, intensity], still, api_name="still",

@@ -2,7 +2,7 @@
 // Both are gr.HTML components: markup() gives the content for a value, listen() is run once when they are loaded.
 (() => {
   const mooe = (window.mooe = { layout: LAYOUT, weights: [0, 0, 0, 0, 0, 0] });
-  const SIZE = 360, CENTRE = SIZE / 2, RADIUS = 108;
+  const SIZE = 360, CENTRE = SIZE / 2, RADIUS = 140;
   const corner = (k) => {
     const angle = (k * Math.PI) / 3 - Math.PI / 2;
     return [CENTRE + RADIUS * Math.cos(angle), CENTRE + RADIUS * Math.sin(angle)];
@@ -28,15 +28,18 @@
     return { name: found.map((e) => e.name).join(" and "), colour: found[0].colour };
   };
 
+  // Called when a film is cancelled, which ends at its next step.
+  mooe.stopping = (line) =>
+    line.includes("aria-busy='true'") ? line.replace(/(role='status'>)[^<]*/, "$1Stopping …") : line;
+
   mooe.wheel = {
     markup(value) {
       const weights = limited(value || mooe.weights);
       const spokes = mooe.layout.emotions.map(({ name, colour }, k) => {
         const [x, y] = corner(k);
-        const lx = CENTRE + (x - CENTRE) * 1.13, ly = CENTRE + (y - CENTRE) * 1.15 + 4;
-        const anchor = Math.abs(lx - CENTRE) < 9 ? "middle" : lx > CENTRE ? "start" : "end";
+        const ly = y < CENTRE ? y - 13 : y + 23;
         return `<line x1="${CENTRE}" y1="${CENTRE}" x2="${x}" y2="${y}"/><circle cx="${x}" cy="${y}" r="6"
-          fill="${colour}"/><text class="basic" x="${lx}" y="${ly}" text-anchor="${anchor}">${clean(name)}</text>`;
+          fill="${colour}"/><text class="basic" x="${x}" y="${ly}" text-anchor="middle">${clean(name)}</text>`;
       });
       const outline = mooe.layout.emotions.map((_, k) => corner(k).join(",")).join(" ");
       const compounds = mooe.layout.compounds.map(({ name, weights: shares }) => {
@@ -48,7 +51,7 @@
         const label = edge && even
           ? `<text class="compound" text-anchor="middle" x="${CENTRE + (x - CENTRE) * 0.64}"
                y="${CENTRE + (y - CENTRE) * 0.64}">${words.map((w, i) =>
-              `<tspan x="${CENTRE + (x - CENTRE) * 0.64}" dy="${i ? 10 : 0}">${clean(w)}</tspan>`).join("")}</text>`
+              `<tspan x="${CENTRE + (x - CENTRE) * 0.64}" dy="${i ? 13 : 0}">${clean(w)}</tspan>`).join("")}</text>`
           : "";
         return `<circle class="dot" cx="${x}" cy="${y}" r="3"><title>${clean(name)}</title></circle>${label}`;
       });
@@ -57,7 +60,7 @@
       return `<svg class="mooe-wheel" viewBox="0 0 ${SIZE} ${SIZE}" role="img"
         aria-label="Wheel of emotions; the mix lies at ${clean(name)}. The sliders do the same by keyboard.">
         <polygon points="${outline}"/>${spokes.join("")}${compounds.join("")}
-        <text class="compound" text-anchor="middle" x="${CENTRE}" y="${CENTRE + 18}">neutral</text>
+        <text class="compound" text-anchor="middle" x="${CENTRE}" y="${CENTRE + 24}">neutral</text>
         <line class="reach" x1="${CENTRE}" y1="${CENTRE}" x2="${x}" y2="${y}"/>
         <circle class="mix" cx="${x}" cy="${y}" r="9" fill="${colour}"/></svg>`;
     },
@@ -102,7 +105,8 @@
         `<rect x="${i}" y="${50 - 48 * peak}" width="0.7" height="${Math.max(1, 96 * peak)}"/>`);
       const keys = keyframes.map(({ at, weights }, i) => {
         const { name, colour } = strongest(weights);
-        return `<button type="button" class="key${i === selected ? " chosen" : ""}" data-key="${i}" role="slider"
+        const kinds = ["key", i === selected && "chosen", at > 0.8 * duration && "late"].filter(Boolean).join(" ");
+        return `<button type="button" class="${kinds}" data-key="${i}" role="slider"
           style="left:${(100 * at) / duration}%;--colour:${colour}" aria-label="Keyframe ${i + 1}: ${clean(name)}"
           aria-valuemin="0" aria-valuemax="${duration}" aria-valuenow="${at}" aria-valuetext="${at.toFixed(1)} seconds">
           <span>${clean(name)}</span></button>`;

@@ -12,6 +12,9 @@ from mooe.face.topology import arkit_to_displacement
 from mooe.media import VideoWriter, read_image
 from mooe.pipeline_output import FaceMotion
 
+FRAMES = 20
+"""Length of the film that the fixture `driving` gives."""
+
 
 def film_of_a_face(portrait: Path, path: Path, frames: int) -> Path:
     """Write a film, with sound, of a face that opens its mouth and shuts it again."""
