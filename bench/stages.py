@@ -5,8 +5,8 @@
 makes each clip in a process of its own through ``MoEEPipeline.stream`` and :class:`VideoWriter`, as ``mooe generate``
 does, and prints a table and, with ``--out``, JSON. The floor is the time that a stage's counted multiplications and
 additions take at this machine's measured rate of matrix products, on as many threads; stages of table look-ups,
-interpolation and encoding have no such count. Motion is sampled beside drawing and encoding, so the stages add up to more
-than the clip takes. With ``--keep`` the clips stay in a folder, such as for ``bench/drift.py``.
+interpolation and encoding have no such count. Motion is sampled beside drawing and encoding, so the stages add up to
+more than the clip takes. With ``--keep`` the clips stay in a folder, such as for ``bench/drift.py``.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ def measure_clip(
 
     from bench.generated import repeated_speech
     from mooe import MoEEPipeline
-    from mooe.memory import keep_freed_memory
     from mooe.media import VideoWriter, read_image
+    from mooe.memory import keep_freed_memory
     from mooe.report import StageClock, peak_rss_mb
 
     keep_freed_memory()
@@ -178,7 +178,8 @@ def _show(results: list[dict[str, Any]]) -> None:
         rows.append([f"{name}, ms a frame", *(r["ms"][name] for r in results), floor or "", count or ""])
     for title, key in (
         ("portrait, s", "portrait"), ("first frames after, s", "first_frame"), ("real-time factor", "real_time_factor"),
-        ("processor time, s", "processor_s"), ("peak memory, MB", "memory_mb"), ("of it before the clip, MB", "memory_loaded_mb"),
+        ("processor time, s", "processor_s"), ("peak memory, MB", "memory_mb"),
+        ("of it before the clip, MB", "memory_loaded_mb"),
     ):  # fmt: skip
         rows.append([title, *(r[key] for r in results), "", ""])
     header = ["", *(f"{r['seconds']:g} s" for r in results), "floor, ms a frame", "GFLOP a frame"]

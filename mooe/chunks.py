@@ -46,8 +46,9 @@ def make_chunks(
     if ahead and not stream.speech.live:
         moved = made_ahead(moved)
     for motion, gates, first, state in moved:
+        each = zip(motion.displacement, motion.rotation, motion.translation, strict=True)
         with stream.timed("decoder"):
-            frames = [render(*one) for one in zip(motion.displacement, motion.rotation, motion.translation, strict=True)]
+            frames = [render(*one) for one in each]
         stream.reached = state
         yield MoEEChunk(frames, motion, gates, first)
 

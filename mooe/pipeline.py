@@ -179,9 +179,7 @@ class MoEEPipeline(DiffusionPipeline, SpeakerLoraMixin):
         """
         check_encoder(self.speech_encoder, self.unet.config["audio_dim"])
         speech = open_speech(_spoken(audio, text, voice, language))
-        request = EmotionRequest(
-            emotion, intensity, prompt, float(emotion_from_voice), action_units, arkit, timeline
-        )
+        request = EmotionRequest(emotion, intensity, prompt, float(emotion_from_voice), action_units, arkit, timeline)
         settings = self._check(
             request, num_inference_steps, audio_scale, emotion_scale, head_motion, blink_rate, generator
         )
