@@ -36,6 +36,7 @@ def measure_clip(
 
     from bench.generated import repeated_speech
     from mooe import MoEEPipeline
+    from mooe.commands.speech_options import sound_for_listeners
     from mooe.media import VideoWriter, read_image
     from mooe.memory import keep_freed_memory
     from mooe.report import StageClock, peak_rss_mb
@@ -55,7 +56,10 @@ def measure_clip(
         )  # fmt: skip
         height, width = source.picture.shape[:2]
         course, processor = [], time.process_time()
-        with VideoWriter(folder / f"clip_{seconds:g}s.mp4", width, height, audio=stream.audio, force=True) as writer:
+        listened, sample_rate = sound_for_listeners(sound)
+        with VideoWriter(
+            folder / f"clip_{seconds:g}s.mp4", width, height, audio=listened, sample_rate=sample_rate, force=True
+        ) as writer:
             for chunk in stream:
                 first_frame = first_frame or time.perf_counter() - begun
                 with clock.stage("video"):
@@ -63,13 +67,14 @@ def measure_clip(
                         writer.write(frame)
                 course.append(_resident_mb())
         wall, processor = time.perf_counter() - begun, time.process_time() - processor
+        peak = peak_rss_mb()  # of the clip: counting takes memory of its own
         operations = count_operations(pipeline, steps, bool(emotion))
     stages = {**stream.timings, **clock.seconds}
     return {
         "seconds": seconds, "frames": stream.num_frames, "wall": wall, "first_frame": first_frame,
         "real_time_factor": (wall + stages["portrait"]) / seconds, "portrait": stages["portrait"],
         "ms": {name: 1000 * stages.get(name, 0.0) / stream.num_frames for name in STAGES},
-        "memory_mb": peak_rss_mb(), "memory_loaded_mb": loaded,
+        "memory_mb": peak, "memory_loaded_mb": loaded,
         "memory_course_mb": course[:: max(len(course) // 20, 1)], "processor_s": processor,
         "floor_ms": {name: 1000 * count / rate(dtype) for name, (count, dtype) in operations.items()},
         "gflop": {name: count / 1e9 for name, (count, _) in operations.items()},
