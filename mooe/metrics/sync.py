@@ -184,9 +184,21 @@ def load_sync_network() -> SyncNetwork:
     return network.eval()
 
 
-@torch.no_grad()
 def measure_sync(tracks: FaceTracks, waveform: Array, network: SyncNetwork | None = None) -> Sync | None:
-    """Measure how the mouth goes with the sound.
+    """Measure how the mouth goes with the sound; arguments as of :func:`sync_vectors`.
+
+    Returns:
+        None where the clip is too short (2.2 s) or the mouth does not move.
+    """
+    found = sync_vectors(tracks, waveform, network)
+    return None if found is None else sync_from_distances(offset_distances(*found))
+
+
+@torch.no_grad()
+def sync_vectors(
+    tracks: FaceTracks, waveform: Array, network: SyncNetwork | None = None
+) -> tuple[Tensor, Tensor] | None:
+    """Vectors of the mouth and of the sound of each frame.
 
     Args:
         tracks: the face.
@@ -194,7 +206,8 @@ def measure_sync(tracks: FaceTracks, waveform: Array, network: SyncNetwork | Non
         network: instead of the one inside the package.
 
     Returns:
-        None where the clip is too short (2.2 s) or the mouth does not move.
+        Unit vectors ``[F, d]`` of either at 25 frames a second; None where the clip is too short (2.2 s) or the mouth
+        does not move.
     """
     mouth = mouth_features(tracked_mouth(tracks))
     count = min(len(mouth), len(waveform) // SAMPLES_PER_FRAME)
@@ -203,7 +216,7 @@ def measure_sync(tracks: FaceTracks, waveform: Array, network: SyncNetwork | Non
     network = network or load_sync_network()
     sound = sound_features(HamaSpeechEncoder().encode(waveform), log_mel(waveform))
     seen, heard = network(torch.from_numpy(mouth[None, :count]), torch.from_numpy(sound[None, :count]))
-    return sync_from_distances(offset_distances(seen[0], heard[0]))
+    return seen[0], heard[0]
 
 
 def sync_from_distances(distances: Tensor) -> Sync:
