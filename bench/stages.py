@@ -5,7 +5,8 @@
 makes each clip in a process of its own through ``MoEEPipeline.stream`` and :class:`VideoWriter`, as ``mooe generate``
 does, and prints a table and, with ``--out``, JSON. The floor is the time that a stage's counted multiplications and
 additions take at this machine's measured rate of matrix products, on as many threads; stages of table look-ups,
-interpolation and encoding have no such count.
+interpolation and encoding have no such count. Motion is sampled beside drawing and encoding, so the stages add up to
+more than the clip takes. With ``--keep`` the clips stay in a folder, such as for ``bench/drift.py``.
 """
 
 from __future__ import annotations
@@ -27,43 +28,64 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 STAGES = ("audio", "motion", "decoder", "video")
 
 
-def measure_clip(portrait: Path, speech: Path, seconds: float, size: int, steps: int, emotion: str) -> dict[str, Any]:
+def measure_clip(
+    portrait: Path, speech: Path, seconds: float, size: int, steps: int, emotion: str, keep: Path | None = None
+) -> dict[str, Any]:
     """Make one clip in this process; seconds by stage, operations by stage, memory."""
     import torch
 
     from bench.generated import repeated_speech
     from mooe import MoEEPipeline
+    from mooe.commands.speech_options import sound_for_listeners
     from mooe.media import VideoWriter, read_image
+    from mooe.memory import keep_freed_memory
     from mooe.report import StageClock, peak_rss_mb
 
-    with tempfile.TemporaryDirectory() as folder:
-        sound = repeated_speech(speech, seconds, Path(folder))
+    keep_freed_memory()
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = keep or Path(temporary)
+        sound = repeated_speech(speech, seconds, folder)
         pipeline = MoEEPipeline.from_pretrained()
         clock = StageClock()
         with clock.stage("portrait"):
             source = pipeline.encode_portrait(read_image(portrait), size=size)
         loaded, begun, first_frame = peak_rss_mb(), time.perf_counter(), None
         stream = pipeline.stream(
-            source, sound, emotion or None, num_inference_steps=steps, generator=torch.Generator().manual_seed(0)
-        )
+            source, sound, emotion or None, num_inference_steps=steps, generator=torch.Generator().manual_seed(0),
+            ahead=True,
+        )  # fmt: skip
         height, width = source.picture.shape[:2]
-        with VideoWriter(Path(folder) / "clip.mp4", width, height, audio=stream.audio) as writer:
+        course, processor = [], time.process_time()
+        listened, sample_rate = sound_for_listeners(sound)
+        with VideoWriter(
+            folder / f"clip_{seconds:g}s.mp4", width, height, audio=listened, sample_rate=sample_rate, force=True
+        ) as writer:
             for chunk in stream:
                 first_frame = first_frame or time.perf_counter() - begun
                 with clock.stage("video"):
                     for frame in chunk.frames:
                         writer.write(frame)
-        wall = time.perf_counter() - begun
+                course.append(_resident_mb())
+        wall, processor = time.perf_counter() - begun, time.process_time() - processor
+        peak = peak_rss_mb()  # of the clip: counting takes memory of its own
         operations = count_operations(pipeline, steps, bool(emotion))
     stages = {**stream.timings, **clock.seconds}
     return {
         "seconds": seconds, "frames": stream.num_frames, "wall": wall, "first_frame": first_frame,
         "real_time_factor": (wall + stages["portrait"]) / seconds, "portrait": stages["portrait"],
         "ms": {name: 1000 * stages.get(name, 0.0) / stream.num_frames for name in STAGES},
-        "memory_mb": peak_rss_mb(), "memory_loaded_mb": loaded,
+        "memory_mb": peak, "memory_loaded_mb": loaded,
+        "memory_course_mb": course[:: max(len(course) // 20, 1)], "processor_s": processor,
         "floor_ms": {name: 1000 * count / rate(dtype) for name, (count, dtype) in operations.items()},
         "gflop": {name: count / 1e9 for name, (count, _) in operations.items()},
     }  # fmt: skip
+
+
+def _resident_mb() -> float:
+    """Resident memory of this process now, in MB."""
+    import psutil
+
+    return float(psutil.Process().memory_info().rss) / 1e6
 
 
 def count_operations(pipeline: Any, steps: int, emotional: bool) -> dict[str, tuple[float, Any]]:
@@ -112,6 +134,7 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=6)
     parser.add_argument("--emotion", default="", help="such as happy")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
+    parser.add_argument("--keep", type=Path, help="folder in which the clips stay")
     parser.add_argument("--out", type=Path, help="JSON file")
     parser.add_argument("--one", action="store_true", help=argparse.SUPPRESS)
     given = parser.parse_args()
@@ -119,7 +142,9 @@ def main() -> None:
         import torch
 
         torch.set_num_threads(given.threads)
-        found = measure_clip(given.portrait, given.speech, float(given.seconds), given.size, given.steps, given.emotion)
+        found = measure_clip(
+            given.portrait, given.speech, float(given.seconds), given.size, given.steps, given.emotion, given.keep
+        )
         print(json.dumps(found))
         return
     results = [_in_own_process(given, length) for length in given.seconds.split(",")]
@@ -136,6 +161,9 @@ def _in_own_process(given: argparse.Namespace, length: str) -> dict[str, Any]:
         "portrait": given.portrait, "speech": given.speech, "seconds": length, "size": given.size, "steps": given.steps,
         "emotion": given.emotion, "threads": given.threads,
     }  # fmt: skip
+    if given.keep:
+        given.keep.mkdir(parents=True, exist_ok=True)
+        options["keep"] = given.keep
     line = [sys.executable, __file__, "--one", *[part for k, v in options.items() for part in (f"--{k}", str(v))]]
     environment = os.environ | {"OMP_NUM_THREADS": str(given.threads)}
     done = subprocess.run(line, capture_output=True, text=True, env=environment)
@@ -155,7 +183,8 @@ def _show(results: list[dict[str, Any]]) -> None:
         rows.append([f"{name}, ms a frame", *(r["ms"][name] for r in results), floor or "", count or ""])
     for title, key in (
         ("portrait, s", "portrait"), ("first frames after, s", "first_frame"), ("real-time factor", "real_time_factor"),
-        ("peak memory, MB", "memory_mb"), ("of it before the clip, MB", "memory_loaded_mb"),
+        ("processor time, s", "processor_s"), ("peak memory, MB", "memory_mb"),
+        ("of it before the clip, MB", "memory_loaded_mb"),
     ):  # fmt: skip
         rows.append([title, *(r[key] for r in results), "", ""])
     header = ["", *(f"{r['seconds']:g} s" for r in results), "floor, ms a frame", "GFLOP a frame"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from typing import Any, cast
@@ -21,6 +21,7 @@ from mooe.audio.pretrained import check_encoder
 from mooe.audio.reader import FeatureReader
 from mooe.audio.source import Audio, SpeechSource, open_speech
 from mooe.audio.synthesis import speak
+from mooe.chunks import make_chunks
 from mooe.decoder import SourcePortrait
 from mooe.decoder.compensator import PortraitCompensator
 from mooe.decoder.refinement import refined_decoder
@@ -31,7 +32,6 @@ from mooe.emotion.latents import EmotionToLatents
 from mooe.emotion.text import SentenceReader
 from mooe.emotion.voice import ProsodyReader, VoiceReader
 from mooe.errors import ConfigError, EmotionWarning
-from mooe.motion.additive import add_expression
 from mooe.motion.codec import MotionCodec
 from mooe.motion.driving import POSE_LOOKAHEAD, HeadTrack, MotionDriver
 from mooe.motion.lora import SpeakerLoraMixin
@@ -162,6 +162,7 @@ class MoEEPipeline(DiffusionPipeline, SpeakerLoraMixin):
         generator: torch.Generator | None = None,
         on_step: Callable[[int, Tensor, Tensor], Tensor | None] | None = None,
         state: dict[str, Any] | None = None,
+        ahead: bool = False,
     ) -> MoEEStream:
         """Make a clip chunk by chunk, in memory that does not grow with its length.
 
@@ -171,14 +172,14 @@ class MoEEPipeline(DiffusionPipeline, SpeakerLoraMixin):
         future, and windows are shorter; blinks and gaze are the same. The emotion cannot come from a voice that is
         still to be heard, nor from a prompt whose parts are spread over the speech.
 
-        ``state``, which :meth:`MoEEStream.state` gave after some chunk of the same clip, goes on behind that chunk. See
-        :meth:`__call__` for the other arguments.
+        ``state``, which :meth:`MoEEStream.state` gave after some chunk of the same clip, goes on behind that chunk.
+        ``ahead`` samples the next chunk's motion in a thread while a chunk is drawn and used, which gives the same
+        frames in less time; weights and the generator must then be left alone until the last chunk. Live sound is never
+        asked for ahead. See :meth:`__call__` for the other arguments.
         """
         check_encoder(self.speech_encoder, self.unet.config["audio_dim"])
         speech = open_speech(_spoken(audio, text, voice, language))
-        request = EmotionRequest(
-            emotion, intensity, prompt, float(emotion_from_voice), action_units, arkit, timeline
-        )
+        request = EmotionRequest(emotion, intensity, prompt, float(emotion_from_voice), action_units, arkit, timeline)
         settings = self._check(
             request, num_inference_steps, audio_scale, emotion_scale, head_motion, blink_rate, generator
         )
@@ -186,7 +187,9 @@ class MoEEPipeline(DiffusionPipeline, SpeakerLoraMixin):
         schedule = self._schedule(settings.controls, speech)
         stream = MoEEStream(speech, FRAME_RATE, notes=settings.controls.notes)
         stream.motion = self._motion(speech, schedule, settings, state)
-        stream.chunks = self._chunks(stream, stream.motion, schedule, portrait, paste_back)
+        decoder = refined_decoder(portrait, self.compensator)
+        render = decoder.render_full if paste_back else decoder.render
+        stream.chunks = make_chunks(stream, self.codec, schedule, render, ahead=ahead)
         return stream
 
     @torch.no_grad()
@@ -262,7 +265,7 @@ class MoEEPipeline(DiffusionPipeline, SpeakerLoraMixin):
             action_units=action_units, arkit=arkit, timeline=timeline, num_inference_steps=num_inference_steps,
             audio_scale=audio_scale, emotion_scale=emotion_scale, head_motion=head_motion, blink_rate=blink_rate,
             head_track=head_track, text=text, voice=voice, language=language, paste_back=paste_back,
-            generator=generator, on_step=_step_callback(self, callback_on_step_end),
+            generator=generator, on_step=_step_callback(self, callback_on_step_end), ahead=True,
         )  # fmt: skip
         for note in stream.notes:
             warnings.warn(note, EmotionWarning, stacklevel=2)
@@ -309,36 +312,6 @@ class MoEEPipeline(DiffusionPipeline, SpeakerLoraMixin):
             features = np.concatenate(list(speech.features(self.speech_encoder)))
             heard = self.voice_reader(speech.waveform, features)
         return ControlSchedule(controls, speech.num_frames, heard)
-
-    def _chunks(
-        self,
-        stream: MoEEStream,
-        motion: MotionStream,
-        schedule: ControlSchedule,
-        portrait: SourcePortrait,
-        paste_back: bool,
-    ) -> Iterator[MoEEChunk]:
-        decoder = refined_decoder(portrait, self.compensator)
-        render = decoder.render_full if paste_back else decoder.render
-        while True:
-            with stream.timed("audio"):
-                if not motion.listen():
-                    return
-            with stream.timed("motion"):
-                first, latents, gates = motion.window()
-                displacement = self.codec.decode(latents)[0].cpu().numpy()
-                count = len(displacement)
-                pose = motion.driver.pose(first, count)
-                added = schedule.arkit(count, first_frame=first)
-                displacement = add_expression(displacement, added, motion.driver.speaking(first, count))
-            moved = FaceMotion(displacement, pose[:, :3], pose[:, 3:])
-            with stream.timed("decoder"):
-                frames = [
-                    render(d, r, t)
-                    for d, r, t in zip(moved.displacement, moved.rotation, moved.translation, strict=True)
-                ]
-            shares = np.zeros((count, 6), np.float32) if gates is None else gates.numpy()
-            yield MoEEChunk(frames, moved, shares, first)
 
     def _motion(
         self, speech: SpeechSource, emotion: ControlSchedule, settings: _Settings, state: dict[str, Any] | None

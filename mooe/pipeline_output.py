@@ -96,7 +96,8 @@ class MoEEStream:
         speech: where the speech comes from.
         fps: frames a second.
         motion: what the chunks are made of.
-        timings: seconds spent so far by stage.
+        timings: seconds spent so far by stage; those of stages that run side by side add up to more than has passed.
+        reached: what :meth:`state` gives, set with each chunk.
         notes: what a person should know of how the wish for the emotion was understood, a sentence each.
     """
 
@@ -106,6 +107,7 @@ class MoEEStream:
     motion: MotionStream | None = None
     timings: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     notes: tuple[str, ...] = ()
+    reached: dict[str, Any] | None = None
 
     @property
     def audio(self) -> NDArray[np.float32]:
@@ -122,6 +124,8 @@ class MoEEStream:
 
     def state(self) -> dict[str, Any]:
         """What ``MoEEPipeline.stream`` needs to go on behind the last chunk: arrays, tensors, numbers, dictionaries."""
+        if self.reached is not None:
+            return self.reached
         return {} if self.motion is None else self.motion.state()
 
     @contextmanager

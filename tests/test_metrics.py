@@ -373,5 +373,6 @@ class TestSpeech:
         assert found["phones"] == "labels" and found["faces_found"] == 1
         assert found["blinks"]["count"] == 0 and found["head"]["speed_mean"] < 6
         assert found["silence"]["open_share"] in (None, 0.0, 1.0)
+        assert set(found["sync"]) == {"offset_frames", "confidence", "distance"}
         assert "lips shut_on_pbm" in figures_table(found)
         json.dumps(found, allow_nan=False)

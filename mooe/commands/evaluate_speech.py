@@ -27,8 +27,10 @@ def evaluate_speech(
 
     Returns:
         Groups of figures: ``lips`` (lag in frames, positive is late; correlation at that lag and at 0; share of p, b, m
-        with shut lips, and by chance), ``silence`` (frames, share with an open mouth, mean gap and its deviation in eye
-        distances), ``blinks``, ``jitter``, ``head`` and ``beats``. What cannot be measured is None.
+        with shut lips, and by chance), ``sync`` (the offset at which a network of ours finds mouth and sound to belong
+        together, in frames, positive is late; how much nearer they are there than elsewhere; their distance as they
+        are), ``silence`` (frames, share with an open mouth, LipLeak, mean gap and its deviation in eye distances),
+        ``blinks``, ``jitter``, ``head`` and ``beats``. What cannot be measured is None.
 
     Raises:
         MooeError: a file cannot be read, or no face is found.
@@ -51,6 +53,7 @@ def evaluate_speech(
             "seconds": len(tracks) / tracks.fps,
             "faces_found": float(tracks.found.mean()),
             "lips": _lips(tracks, spoken),
+            "sync": _sync(tracks, waveform),
             "silence": _silence(tracks, quiet),
             **_motion(tracks),
             "beats": _beats(tracks, waveform),
@@ -105,15 +108,23 @@ def _lips(tracks: FaceTracks, spoken: list[PhoneTime]) -> dict[str, Any]:
     return {**figures, **shut, "gap_p90": float(np.percentile(gap, 90))}
 
 
+def _sync(tracks: FaceTracks, waveform: Any) -> dict[str, Any]:
+    from mooe.metrics.sync import measure_sync
+
+    found = measure_sync(tracks, waveform)
+    return dict.fromkeys(("offset_frames", "confidence", "distance")) if found is None else asdict(found)
+
+
 def _silence(tracks: FaceTracks, quiet: Any) -> dict[str, Any]:
-    from mooe.metrics.lips import lip_gap, mouth_in_silence, open_share
+    from mooe.metrics.lips import lip_gap, lip_leak, mouth_in_silence, open_share
 
     gap = lip_gap(tracks)
     found = mouth_in_silence(gap, quiet)
     if found is None:
-        return {"frames": 0, "open_share": None, "gap": None, "movement": None}
+        return {"frames": 0, **dict.fromkeys(("open_share", "lip_leak", "gap", "movement"))}
     return {
-        "frames": found.frames, "open_share": open_share(gap, quiet), "gap": found.gap, "movement": found.movement,
+        "frames": found.frames, "open_share": open_share(gap, quiet), "lip_leak": lip_leak(tracks, quiet),
+        "gap": found.gap, "movement": found.movement,
     }  # fmt: skip
 
 

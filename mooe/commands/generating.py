@@ -14,6 +14,7 @@ from mooe.commands.emotion_options import EmotionOptions, MotionOutputs
 from mooe.commands.speech_options import HeadOptions, SpeechOptions
 from mooe.commands.terminal import MAX_VIDEO_SIDE, check_size
 from mooe.errors import ConfigError, OutputError
+from mooe.memory import keep_freed_memory
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -126,6 +127,7 @@ def generate_clip(request: Request) -> None:
     """Make the clip, its report, and say so."""
     request.check()
     warnings.filterwarnings("ignore")
+    keep_freed_memory()
     with _progress() as progress:
         task = progress.add_task("starting", total=None)
 
@@ -185,6 +187,7 @@ def _make_clip(
             paste_back=request.paste_back,
             generator=torch.Generator().manual_seed(request.seed),
             state=state,
+            ahead=True,
             **head,
             **request.chosen_sampling(),
         )

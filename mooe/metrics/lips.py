@@ -8,15 +8,18 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from mooe.face.regions import LIP_PAIRS, LIPS_INNER
 from mooe.metrics.phones import PhoneTime
 from mooe.metrics.tracks import FaceTracks
 
 Track = NDArray[np.floating]
 
 _UPPER_LIP, _LOWER_LIP = 13, 14
+_RATIO_PAIRS = (2, 4, 6)  # of the nine pairs of inner-lip points
 _SHUT_BELOW = 0.35  # of the clip's 90th percentile
 _REACH = 2  # frames
 _FOREIGN_SHIFT = 0.7  # seconds
+LEAK_RATIO = 0.25  # of height to width from which on KeySync's LipLeak counts a mouth as open
 OPEN_GAP = 0.05  # eye distances between lips that are seen as parted: .35 of a usual 90th percentile of talking
 
 
@@ -25,6 +28,15 @@ def lip_gap(tracks: FaceTracks) -> NDArray[np.float32]:
     points = tracks.landmarks[..., :2]
     gap = np.linalg.norm(points[:, _UPPER_LIP] - points[:, _LOWER_LIP], axis=1)
     return np.asarray(gap / np.maximum(tracks.eye_distance(), 1e-6), np.float32)
+
+
+def mouth_aspect_ratio(tracks: FaceTracks) -> NDArray[np.float32]:
+    """Height of the gap between the inner lips over its width, [F]: three heights (Bigata et al., KeySync, 2025)."""
+    points = tracks.landmarks[..., :2]
+    upper, lower = ([LIP_PAIRS[k][side] for k in _RATIO_PAIRS] for side in (0, 1))
+    heights = np.linalg.norm(points[:, upper] - points[:, lower], axis=2).mean(1)
+    width = np.linalg.norm(points[:, LIPS_INNER[0]] - points[:, LIPS_INNER[10]], axis=1)
+    return np.asarray(heights / np.maximum(width, 1e-6), np.float32)
 
 
 @dataclass(frozen=True)
@@ -169,3 +181,10 @@ def open_share(gap: Track, quiet: NDArray[np.bool_] | None = None) -> float:
     """
     seen = gap if quiet is None else gap[: len(quiet)][quiet[: len(gap)]]
     return float(np.mean(seen > OPEN_GAP)) if len(seen) else float("nan")
+
+
+def lip_leak(tracks: FaceTracks, quiet: NDArray[np.bool_] | None = None) -> float:
+    """LipLeak: share of the frames that count (bool [F]; all if None) whose mouth is open as if it spoke."""
+    ratio = mouth_aspect_ratio(tracks)
+    seen = ratio if quiet is None else ratio[: len(quiet)][quiet[: len(ratio)]]
+    return float(np.mean(seen > LEAK_RATIO)) if len(seen) else float("nan")

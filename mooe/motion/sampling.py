@@ -6,8 +6,10 @@ memory does not depend on how long the speech is.
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from weakref import WeakKeyDictionary
 
 import torch
 from diffusers.schedulers.scheduling_utils import SchedulerMixin
@@ -18,6 +20,8 @@ from mooe.motion.unet import Conditioning, MotionUNet
 
 WINDOW = 40
 CARRIED = 8
+# A UNet with its experts, and the scheduler, hold a window's state: one window at a time, whatever the thread
+_TURNS: WeakKeyDictionary[MotionUNet, threading.RLock] = WeakKeyDictionary()
 
 
 @dataclass
@@ -89,14 +93,17 @@ class WindowSampler:
         self._carried = state["carried"].to(self.unet.device)
         self.generator.set_state(state["generator"])
 
-    @torch.no_grad()
     def window(self, inputs: WindowInputs) -> tuple[Tensor, Tensor | None]:
-        """Sample the next window.
+        """Sample the next window; threads that share the UNet take turns.
 
         Returns:
             Latents ``[1, F, C, h, w]`` in float32, the carried-over frames first, and expert gates ``[F, 6]`` (None
             for a neutral window).
         """
+        with _TURNS.setdefault(self.unet, threading.RLock()), torch.no_grad():
+            return self._window(inputs)
+
+    def _window(self, inputs: WindowInputs) -> tuple[Tensor, Tensor | None]:
         unet = self.unet
         # asked once a window: diffusers walks all modules for the answer
         device, dtype = unet.device, unet.dtype

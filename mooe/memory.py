@@ -1,0 +1,31 @@
+"""How a program keeps the memory that it frees."""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+
+# glibc's mallopt parameters, <malloc.h>
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+_LARGEST_KEPT = 32 * 2**20  # bytes; the most that glibc takes
+_KEPT = 128 * 2**20
+
+
+def keep_freed_memory() -> bool:
+    """Let this process keep freed memory for its next arrays instead of giving it back to the system.
+
+    A clip needs the same few megabytes again for each frame and denoising step. By itself glibc gives them back each
+    time, and the system clears them anew, which on a virtual machine takes up to a tenth of the computation. A program
+    calls this once, when it starts; a library should not.
+
+    Returns:
+        Whether the system's allocator has such settings (glibc's has).
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (AttributeError, OSError):
+        return False
+    mallopt.argtypes, mallopt.restype = (ctypes.c_int, ctypes.c_int), ctypes.c_int
+    return bool(mallopt(_MMAP_THRESHOLD, _LARGEST_KEPT)) and bool(mallopt(_TRIM_THRESHOLD, _KEPT))
