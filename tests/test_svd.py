@@ -23,12 +23,17 @@ FRAMES, SIDE = 4, 32
 
 @pytest.fixture(scope="module")
 def svd_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Tiny random weights, laid out as StableVideoDiffusionPipeline saves them."""
+    folder = tmp_path_factory.mktemp("svd")
+    save_tiny_svd(folder)
+    return folder
+
+
+def save_tiny_svd(folder: Path) -> None:
+    """Write tiny random weights, laid out as StableVideoDiffusionPipeline saves them."""
     from diffusers import AutoencoderKLTemporalDecoder, EulerDiscreteScheduler, UNetSpatioTemporalConditionModel
     from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
     torch.manual_seed(0)
-    folder = tmp_path_factory.mktemp("svd")
     UNetSpatioTemporalConditionModel(
         block_out_channels=(32, 64), layers_per_block=1, sample_size=SIDE // 2, in_channels=8, out_channels=4,
         down_block_types=("CrossAttnDownBlockSpatioTemporal", "DownBlockSpatioTemporal"),
@@ -50,7 +55,6 @@ def svd_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         interpolation_type="linear", use_karras_sigmas=True, sigma_min=0.002, sigma_max=700.0,
         timestep_spacing="leading", timestep_type="continuous", steps_offset=1,
     ).save_pretrained(folder / "scheduler")  # fmt: skip
-    return folder
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -101,17 +102,87 @@ def test_a_killed_run_goes_on_as_if_unbroken(
 ) -> None:
     words = command(corpus, tmp_path, 1, 4)
     saving = [*words, "loop.checkpoint_minutes=0"]
-    # killed at whatever it does after its second step
-    process = subprocess.Popen(
-        saving, env=environment(), start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    while not (tmp_path / "checkpoint-2").exists() and process.poll() is None:
-        time.sleep(0.005)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    kill_after_step_two(saving, tmp_path)
     run(saving)
     for name, value in weights(tmp_path).items():
         assert torch.allclose(value, one_process[name], atol=1e-6), name
+
+
+def kill_after_step_two(words: list[str], output: Path) -> None:
+    """Start a run and kill it, whatever it does, once its second step is saved."""
+    process = subprocess.Popen(
+        words, env=environment(), start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    while not (output / "checkpoint-2").exists() and process.poll() is None:
+        time.sleep(0.005)
+    os.killpg(process.pid, signal.SIGKILL)
+    assert process.wait() == -signal.SIGKILL
+
+
+def save_clips(folder: Path, width: int, side: int = 0) -> None:
+    """Two filmed clips with features of ``width`` numbers, and crops of ``side`` pixels if not 0."""
+    from mooe.media import VideoWriter
+    from training.corpus.filmed import FilmedClip
+
+    (folder / "crops").mkdir(parents=True)
+    for number in range(2):
+        rng = np.random.default_rng(number)
+        FilmedClip(
+            features=rng.random((16, width), np.float32),
+            displacement=0.02 * rng.standard_normal((16, 478, 3)).astype(np.float32),
+            rotation=np.zeros((16, 3), np.float32), translation=np.zeros((16, 3), np.float32),
+            gaze=np.zeros((16, 2), np.float32), blink=np.zeros(16, np.float32), emotion=np.zeros(6, np.float32),
+            action_units=np.zeros((16, 25), np.float32), audible=True, speaker="a", labelled="none", encoder="test",
+        ).save(folder / "clips" / f"v-{number:03d}.npz")  # fmt: skip
+        if side:
+            with VideoWriter(folder / "crops" / f"v-{number:03d}.mp4", side, side) as video:
+                for frame in range(16):
+                    video.write(np.full((side, side, 3), 10 * frame + 30 * number, np.uint8))
+
+
+def lora_command(folder: Path) -> list[str]:
+    from mooe.pipeline import MoEEPipeline
+
+    MoEEPipeline.from_pretrained("debug").save_pretrained(folder / "model")
+    save_clips(folder / "clips", 390)
+    return [
+        str(ROOT / "training" / "train_lora.py"), "--config", str(ROOT / "configs" / "lora_speaker.yaml"),
+        "--data", str(folder / "clips"), "--set", f"model={folder / 'model'}", "window=12", "batch_size=2",
+        "emotion_share=0.5",
+    ]  # fmt: skip
+
+
+def svd_command(folder: Path) -> list[str]:
+    from tests.test_svd import save_tiny_svd
+
+    save_tiny_svd(folder / "svd")
+    save_clips(folder / "clips", 20, side=32)
+    return [
+        str(ROOT / "training" / "train_svd.py"), "--config", str(ROOT / "configs" / "svd.yaml"),
+        "--set", f"filmed={folder / 'clips'}", f"svd={folder / 'svd'}", "window=4", "token_dim=16", "audio_dim=20",
+        "loop.mixed_precision=no", "part=speech",
+    ]  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", [lora_command, svd_command])
+def test_other_stages_killed_go_on_as_if_unbroken(stage: Callable[[Path], list[str]], tmp_path: Path) -> None:
+    words = [
+        sys.executable, *stage(tmp_path), "loop.steps=4", "loop.decay_share=0.0", "loop.warmup_steps=1",
+        "loop.report_to=none", "loop.keep_checkpoints=1",
+    ]  # fmt: skip
+    run(words, f"loop.output={tmp_path / 'unbroken'}")
+    saving = [*words, "loop.checkpoint_minutes=0", f"loop.output={tmp_path / 'killed'}"]
+    kill_after_step_two(saving, tmp_path / "killed")
+    run(saving)
+    one, other = (
+        torch.load(tmp_path / name / "checkpoint-4" / "state.pt", weights_only=True)["modules"]
+        for name in ("unbroken", "killed")
+    )
+    assert one.keys() == other.keys()
+    for part, values in one.items():
+        for name, value in values.items():
+            assert torch.allclose(value, other[part][name], atol=1e-6), f"{part}.{name}"
 
 
 def test_unknown_settings_are_named(corpus: Path, tmp_path: Path) -> None:
