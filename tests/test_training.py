@@ -257,4 +257,32 @@ def test_a_full_disk_costs_a_checkpoint_and_not_the_training(
     # what was written before is whole, and with room again the same command goes on from there
     assert [path.name for path in checkpoints(tmp_path / "full")] == ["checkpoint-1"]
     resumed = train(tmp_path / "full", 4)
-    assert all(torch.allclose(a, b, atol=1e-6) for a, b in zip(unbroken.parameters(), resumed.parameters(), strict=True))
+    for one, other in zip(unbroken.parameters(), resumed.parameters(), strict=True):
+        assert torch.allclose(one, other, atol=1e-6)
+
+
+@pytest.mark.parametrize("tracker", ["tensorboard", "wandb"])
+def test_figures_previews_and_the_last_checkpoints_are_kept(
+    corpus: MotionCorpus, codec: MotionCodec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tracker: str
+) -> None:
+    pytest.importorskip(tracker)
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_DIR", str(tmp_path))
+    network = unet()
+    config = MotionConfig(loop_config(tmp_path, 4), tmp_path, tmp_path, batch_size=2, window=12, audio_warmup_steps=0)
+    config.loop.checkpoint_minutes = 0
+    config.loop.report_to = tracker
+    stage = MotionStage(config, corpus, codec, network)
+    loop = TrainingLoop(config.loop, {"unet": network}, stage, network.save_pretrained, Path.touch)
+    loop.prepare()
+    loop.run()
+    assert [path.name for path in checkpoints(tmp_path)] == ["checkpoint-3", "checkpoint-4"]
+    assert {path.name for path in (tmp_path / "previews").iterdir()} == {f"step-{n}.mp4" for n in range(1, 5)}
+    if tracker == "tensorboard":
+        from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+        events = EventAccumulator(str(tmp_path / "mooe"))
+        events.Reload()
+        assert [scalar.step for scalar in events.Scalars("latent")] == [2, 4]
+    else:
+        assert list((tmp_path / "wandb").glob("offline-run-*/*.wandb"))

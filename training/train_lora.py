@@ -121,11 +121,11 @@ class LoraStage:
         kept = torch.tensor([stream.random() >= config.drop_audio for stream in streams])
         present = batch.audible & kept.to(batch.audible.device)
         predicted = self._predict(batch, noised, timestep, batch.controls, batch.emotion, present)
-        latent, closure = latent_loss(predicted, batch, self._weight(batch)), self._closure(predicted, batch)
+        latent, closure = latent_loss(predicted, batch, self.weight(batch)), self.closure(predicted, batch)
         figures = {"latent": float(latent.detach()), "closure": float(closure.detach())}
         return latent + config.closure_weight * closure, figures
 
-    def _closure(self, predicted: Tensor, batch: Batch) -> Tensor:
+    def closure(self, predicted: Tensor, batch: Batch) -> Tensor:
         """The gap between lips that should touch, a mean over takes with sound."""
         points = self.codec.decode(torch.where(batch.known > 0, batch.latents, predicted))
         gaps = [closure_loss(made, true) for made, true in zip(points, batch.displacement, strict=True)]
@@ -181,7 +181,7 @@ class LoraStage:
             self.unet.enable_adapters()
         return (show(batch, emotional, timestep) - plain - change).square().mean()
 
-    def _weight(self, batch: Batch) -> Tensor:
+    def weight(self, batch: Batch) -> Tensor:
         """What counts: all that was not given, and no mouth where there is no sound to move it."""
         silent = (~batch.audible).float()[:, None, None, None, None]
         return (1 - batch.known) * (1 - silent * self.mouth.to(silent.device))

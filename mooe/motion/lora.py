@@ -2,8 +2,8 @@
 
 They belong to the video UNet and, where the decoder has learned stages and film to learn from, to the transformers that
 ask its codebooks. Low-rank adaptation (Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", ICLR 2022):
-W' = W + s B A. peft holds the matrices, diffusers' mixins load, weigh, fuse and save them; at s = 0 the model is exactly
-the base model.
+W' = W + s B A. peft holds the matrices, diffusers' mixins load, weigh, fuse and save them; at s = 0 the model is the
+base model exactly.
 
 When people blink is not the UNet's business but a schedule's that it follows, so how long a speaker's blinks last is
 kept in the file beside the matrices, and weighed like them.
