@@ -74,7 +74,7 @@ def test_the_mouth_of_silent_film_is_not_learnt(pipeline: MoEEPipeline, tmp_path
     batch = draw_batch([stage.corpus.sample(stream) for stream in streams], pipeline.codec, streams)
     weight = stage.weight(batch)
     assert not (weight * stage.mouth).any() and weight.any()
-    assert float(stage.closure(torch.randn_like(batch.latents), batch)) == 0
+    assert float(stage.lip_loss(torch.randn_like(batch.latents), batch)) == 0
 
 
 def frames(folder: Path) -> Path:

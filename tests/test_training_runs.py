@@ -20,6 +20,7 @@ import pytest
 import torch
 
 from mooe.motion.codec import MotionCodec
+from mooe.motion.unet import MotionUNet
 from training.corpus.clips import save_npz
 from training.corpus.motion import MotionCorpus, load_clips
 
@@ -99,6 +100,22 @@ def test_two_processes_equal_one_with_twice_the_batch(
         # not element by element: Adam makes a step of a gradient that is nothing but rounding
         difference = float((value.float() - one_process[name].float()).norm())
         assert difference < 1e-4 * max(float(one_process[name].float().norm()), 1.0), name
+
+
+@pytest.mark.slow
+def test_weights_cut_over_two_processes_equal_whole_ones_and_resume(
+    corpus: Path, tmp_path: Path, one_process: dict[str, torch.Tensor]
+) -> None:
+    words = command(corpus, tmp_path, 2, 2)
+    script = words.index(str(ROOT / "training" / "train_motion.py"))
+    words.insert(script, str(ROOT / "tests" / "sharded_training.py"))
+    run(words, "loop.steps=2")
+    run(words)
+    for name, value in weights(tmp_path).items():
+        difference = float((value.float() - one_process[name].float()).norm())
+        assert difference < 1e-4 * max(float(one_process[name].float().norm()), 1.0), name
+    whole = MotionUNet.from_pretrained(tmp_path / "weights")
+    assert all(torch.isfinite(parameter).all() for parameter in whole.parameters())
 
 
 @pytest.mark.slow
