@@ -68,19 +68,17 @@ def measure(features: Path, held_out: Path, lora: Path, out: Path, model: Path |
     pipeline.load_lora_weights(lora, adapter_name="speaker")
     adapted, adapted_face = manner([generate(pipeline, clip, "neutral") for clip in speech])
     person, face = manner([(clip.displacement, clip.blink) for clip in film])
-    report = {
-        "manner": {"base": base, "lora": adapted, "person": person},
-        "moved": {name: (adapted[name] - base[name]) / (person[name] - base[name]) for name in base},
-        "distance_of_mean_upper_face": {
-            "base": float(np.linalg.norm(base_face - face, axis=1).mean()),
-            "lora": float(np.linalg.norm(adapted_face - face, axis=1).mean()),
-        },
+    moved = {name: (adapted[name] - base[name]) / (person[name] - base[name]) for name in base}
+    distance = {
+        "base": float(np.linalg.norm(base_face - face, axis=1).mean()),
+        "lora": float(np.linalg.norm(adapted_face - face, axis=1).mean()),
     }
-    write_json(out, report)
-    for name, share in report["moved"].items():
+    manners = {"base": base, "lora": adapted, "person": person}
+    write_json(out, {"manner": manners, "moved": moved, "distance_of_mean_upper_face": distance})
+    for name, share in moved.items():
         print(f"{name:28} base {base[name]:.4f}  lora {adapted[name]:.4f}  person {person[name]:.4f}  "
               f"moved {100 * share:.0f} %")  # fmt: skip
-    print("distance of the mean upper face:", report["distance_of_mean_upper_face"])
+    print("distance of the mean upper face:", distance)
 
 
 def main() -> None:

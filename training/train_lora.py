@@ -120,8 +120,9 @@ class LoraStage:
         noised, timestep = noise_latents(batch, streams, pure_share=config.pure_share)
         kept = torch.tensor([stream.random() >= config.drop_audio for stream in streams])
         present = batch.audible & kept.to(batch.audible.device)
+        batch = self.with_own_mouths(batch, noised, timestep)
         predicted = self._predict(batch, noised, timestep, batch.controls, batch.emotion, present)
-        latent, lips = latent_loss(predicted, batch, self.weight(batch)), self.lip_loss(predicted, batch)
+        latent, lips = latent_loss(predicted, batch), self.lip_loss(predicted, batch)
         figures = {"latent": float(latent.detach()), "lips": float(lips.detach())}
         return latent + config.lip_weight * lips, figures
 
@@ -184,10 +185,19 @@ class LoraStage:
             self.unet.enable_adapters()
         return (show(batch, emotional, timestep) - plain - change).square().mean()
 
-    def weight(self, batch: Batch) -> Tensor:
-        """What counts: all that was not given, and no mouth where there is no sound to move it."""
-        silent = (~batch.audible).float()[:, None, None, None, None]
-        return (1 - batch.known) * (1 - silent * self.mouth.to(silent.device))
+    def with_own_mouths(self, batch: Batch, noised: Tensor, timestep: Tensor) -> Batch:
+        """The batch with the mouths that the model makes without the adapter, where no sound says how to move them.
+
+        Were they merely not looked at, the adapter would be free to pull them anywhere.
+        """
+        silent = (~batch.audible).float()[:, None, None, None, None] * self.mouth.to(noised.device)
+        if not bool(silent.any()):
+            return batch
+        with torch.no_grad():
+            self.unet.disable_adapters()
+            plain = self._predict(batch, noised, timestep, batch.controls, batch.emotion, batch.audible)
+            self.unet.enable_adapters()
+        return replace(batch, latents=torch.where(silent > 0, plain, batch.latents))
 
 
 class LoraWithDecoderStage:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import Any, Self
+from typing import Any, Self, cast
 
 from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
@@ -130,12 +130,12 @@ class LatentCompensator(ModelMixin, ConfigMixin):
         def refine(module: nn.Module, inputs: tuple[Any, ...], features: Tensor) -> Tensor | None:
             if self._person is None:
                 return None
-            scale = self.scales[number]
+            scale = cast(FeatureCompensation, self.scales[number])
             person = functional.adaptive_avg_pool2d(self._person, scale.grid)
             refined, loss = scale(features.to(person.dtype), person, self.book)
             if self._losses is not None:
                 self._losses.append(loss)
-            return refined.to(features.dtype)  # type: ignore[no-any-return]
+            return refined.to(features.dtype)
 
         return refine
 
