@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from mooe.audio.reader import FeatureReader
 from mooe.emotion import parse_emotion
+from mooe.emotion.taxonomy import EMOTIONS
 from mooe.emotion.timeline import EmotionTimeline
 from mooe.face.regions import LEFT_LID_PAIRS, RIGHT_LID_PAIRS
 from mooe.face.topology import canonical_points
@@ -37,7 +38,7 @@ from training.corpus.speaker import MARKED, speak
 Array = NDArray[np.float32]
 SECONDS, BLINK_RATE = 90.0, 20.0
 _RIGHT_CORNER, _LEFT_CORNER = 61, 291
-_BROWS = (105, 66, 334, 296)
+BROWS = (105, 66, 334, 296)
 _LIDS = np.array(RIGHT_LID_PAIRS + LEFT_LID_PAIRS)
 
 
@@ -85,18 +86,28 @@ def generate(pipeline: MoEEPipeline, clip: SpeechClip, emotion: str, seed: int =
 def style_measures(displacement: Array, clip: SpeechClip, blink: Array) -> dict[str, float]:
     """The style in numbers; lengths in eye distances."""
     talking = loudness_track(clip) > 0.5
-    points = canonical_points()[_LIDS, 1]
-    opening = displacement[:, _LIDS[:, 0], 1] - displacement[:, _LIDS[:, 1], 1] + (points[:, 0] - points[:, 1])
-    mean_opening = opening.mean(1)
-    shut = mean_opening < 0.5 * np.median(mean_opening)
-    count = max(int(((blink > 0) & (np.concatenate([[0], blink[:-1]]) == 0)).sum()), 1)
+    shut, count = shut_frames(displacement, blink)
     corners = displacement[:, _LEFT_CORNER, 1] - displacement[:, _RIGHT_CORNER, 1]
     return {
         "crooked smile": float(corners.mean()),
         "mouth opening while talking": float(lip_gap(displacement)[talking, 4].mean()),
-        "brows while talking": float(displacement[talking][:, list(_BROWS), 1].mean()),
-        "blink length in frames": float(shut.sum() / count),
+        "brows while talking": float(displacement[talking][:, list(BROWS), 1].mean()),
+        "blink length in frames": shut / max(count, 1),
     }
+
+
+def lid_opening(displacement: Array) -> Array:
+    """Mean opening of the lids, ``[F, 478, 3]`` -> ``[F]`` in eye distances."""
+    points = canonical_points()[_LIDS, 1]
+    opening = displacement[:, _LIDS[:, 0], 1] - displacement[:, _LIDS[:, 1], 1] + (points[:, 0] - points[:, 1])
+    return np.asarray(opening.mean(1), np.float32)
+
+
+def shut_frames(displacement: Array, blink: Array) -> tuple[int, int]:
+    """Frames in which the lids are more than half shut, and how many blinks ``blink`` ``[F]`` has."""
+    opening = lid_opening(displacement)
+    begun = (blink > 0) & (np.concatenate([[0], blink[:-1]]) == 0)
+    return int((opening < 0.5 * np.median(opening)).sum()), int(begun.sum())
 
 
 def lip_measures(displacement: Array, target: Array, clip: SpeechClip) -> dict[str, float]:
@@ -143,7 +154,7 @@ def measure(features: Path, lora: Path, out: Path, seed: int, model: Path | None
             for key in style["base"]
         },
         "lips": lips,
-        "emotion": {emotion: _emotion_kept(made, emotion) for emotion in ("happy", "angry", "surprised")},
+        "emotion": {emotion: _emotion_kept(made, emotion) for emotion in EMOTIONS},
         "weight_0_is_base": bool(np.array_equal(zero, made["base"]["neutral"][0][0])),
     }
     write_json(out, report)
@@ -155,7 +166,7 @@ def measure(features: Path, lora: Path, out: Path, seed: int, model: Path | None
 
 def _speak_all(pipeline: MoEEPipeline, clips: list[SpeechClip]) -> dict[str, list[tuple[Array, Array]]]:
     result = {"neutral": [generate(pipeline, clip, "neutral") for clip in clips]}
-    for emotion in ("happy", "angry", "surprised"):
+    for emotion in EMOTIONS:
         result[emotion] = [generate(pipeline, clips[0], emotion)]
     return result
 

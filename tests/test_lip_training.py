@@ -90,7 +90,7 @@ def test_the_reader_learns_and_tells_right_mouths_from_others(
     regressor = MouthToSpeech(DIM, 24)
     config = RegressorConfig(loop_config(tmp_path, 60), tmp_path, batch_size=8, window=30)
     stage = RegressorStage(config, corpus, regressor)
-    regressor.fit(stage.draw(np.random.default_rng(0), 16)[1])
+    regressor.fit(stage.draw([np.random.default_rng(0)] * 16)[1])
     before = float(stage(0)[0].detach())
     loop = TrainingLoop(config.loop, {"regressor": regressor}, stage, regressor.save_pretrained)
     loop.prepare()

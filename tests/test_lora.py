@@ -11,9 +11,10 @@ from torch import nn
 
 from mooe.cli import run
 from mooe.commands.lora import parse_lora
+from mooe.decoder.compensator import PortraitCompensator
 from mooe.errors import ConfigError, WeightsError
 from mooe.motion.behavior import BLINK_CURVE, BlinkSchedule, blink_curve
-from mooe.motion.lora import add_speaker_lora, save_unet_lora
+from mooe.motion.lora import DECODER_TARGETS, add_speaker_lora, save_unet_lora
 from mooe.motion.unet import AUDIO_CONTEXT, MotionUNet
 from mooe.pipeline import MoEEPipeline
 
@@ -43,6 +44,21 @@ def adapter(folder: Path, seed: int, blink_length: float = 1.0) -> torch.Tensor:
             nn.init.normal_(parameter, std=0.05, generator=generator)
     save_unet_lora(unet, folder, blink_length=blink_length)
     return denoise(unet)
+
+
+def compensator() -> PortraitCompensator:
+    torch.manual_seed(0)
+    return PortraitCompensator(motion_codes=12, appearance_codes=12)
+
+
+def fill(model: PortraitCompensator) -> torch.Tensor:
+    """What the fill's retrieval makes of random maps."""
+    assert model.appearance is not None
+    retrieval = model.appearance.retrievals["16"]
+    maps = torch.randn(1, 96, 16, 16, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        out: torch.Tensor = retrieval(maps, model.appearance.book).features
+    return out
 
 
 @pytest.fixture
@@ -160,3 +176,45 @@ def test_generate_with_a_speaker(
     assert videos[0] == videos[1] != videos[2]
     assert run([*words, "--out", str(tmp_path / "x.mp4"), "--lora", str(tmp_path / "nobody")]) == 2
     assert "There is no LoRA" in capsys.readouterr().err
+
+
+def test_the_decoder_is_adapted_where_there_is_one(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    pipeline, learnt = MoEEPipeline.from_pretrained("debug"), compensator().eval()
+    plain = fill(learnt)
+    add_speaker_lora(pipeline.unet, rank=2)
+    add_speaker_lora(learnt, 2, 2, DECODER_TARGETS)
+    assert torch.equal(fill(learnt), plain)
+    for parameter in learnt.parameters():
+        if parameter.requires_grad:
+            nn.init.normal_(parameter, std=0.5)
+    adapted = fill(learnt)
+    save_unet_lora(pipeline.unet, tmp_path, compensator=learnt)
+
+    whole = MoEEPipeline.from_pretrained("debug")
+    whole.register_modules(compensator=compensator().eval())
+    whole.load_lora_weights(tmp_path, adapter_name="mara")
+    assert torch.equal(fill(whole.compensator), adapted) and not torch.allclose(adapted, plain)
+    whole.set_adapters(["mara"], [0.0])
+    assert torch.equal(fill(whole.compensator), plain)
+    whole.set_adapters(["mara"], [1.0])
+    whole.save_lora_weights(tmp_path / "again", adapter_name="mara")
+    assert (tmp_path / "again" / "pytorch_lora_weights.safetensors").stat().st_size > 0
+    whole.unload_lora_weights()
+    assert torch.equal(fill(whole.compensator), plain)
+
+    motion_alone = MoEEPipeline.from_pretrained("debug")
+    motion_alone.load_lora_weights(tmp_path / "again", adapter_name="mara")
+    assert "adapts the motion alone" in caplog.text
+
+
+def test_an_adapter_of_the_motion_leaves_a_decoder_alone(tmp_path: Path, base: MoEEPipeline) -> None:
+    adapter(tmp_path, 1)
+    base.register_modules(compensator=compensator().eval())
+    before = fill(base.compensator)
+    base.load_lora_weights(tmp_path, adapter_name="mara")
+    base.set_adapters(["mara"], [0.5])
+    base.fuse_lora()
+    base.unfuse_lora()
+    base.disable_lora()
+    base.unload_lora_weights()
+    assert torch.equal(fill(base.compensator), before)

@@ -169,11 +169,13 @@ def test_action_units_are_found_again() -> None:
     assert sorted(np.argsort(-found)[:2]) == sorted([numbers.index(1), numbers.index(12)])
 
 
-def clip(emotion: int | None = None, frames: int = 30, audible: bool = True, encoder: str = "test") -> FilmedClip:
+def clip(
+    emotion: int | None = None, frames: int = 30, audible: bool = True, encoder: str = "test", width: int = 20
+) -> FilmedClip:
     weights = np.zeros(6, np.float32) if emotion is None else np.eye(6, dtype=np.float32)[emotion]
     rng = np.random.default_rng(frames)
     return FilmedClip(
-        features=rng.random((frames, 20), np.float32).astype(np.float16).astype(np.float32),
+        features=rng.random((frames, width), np.float32).astype(np.float16).astype(np.float32),
         displacement=np.full((frames, 478, 3), 0.25, np.float32), rotation=np.zeros((frames, 3), np.float32),
         translation=np.zeros((frames, 3), np.float32), gaze=np.zeros((frames, 2), np.float32),
         blink=np.zeros(frames, np.float32), emotion=weights, action_units=np.zeros((frames, 25), np.float32),

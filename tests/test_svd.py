@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,23 +12,28 @@ import torch
 from mooe.errors import ConfigError, WeightsError
 from mooe.media import VideoWriter
 from mooe.motion.unet import AUDIO_CONTEXT
-from mooe.svd import SVDBase, SVDTalker
+from mooe.svd import LatentCompensator, SVDBase, SVDTalker
 from training.common import LoopConfig, TrainingLoop
 from training.corpus.crop_frames import CropCorpus
 from training.corpus.filmed import FilmedClip
-from training.train_svd import SVDConfig, SVDStage, trained_parts
+from training.train_svd import STAGES, SVDConfig, trained_parts
 
 FRAMES, SIDE = 4, 32
 
 
 @pytest.fixture(scope="module")
 def svd_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Tiny random weights, laid out as StableVideoDiffusionPipeline saves them."""
+    folder = tmp_path_factory.mktemp("svd")
+    save_tiny_svd(folder)
+    return folder
+
+
+def save_tiny_svd(folder: Path) -> None:
+    """Write tiny random weights, laid out as StableVideoDiffusionPipeline saves them."""
     from diffusers import AutoencoderKLTemporalDecoder, EulerDiscreteScheduler, UNetSpatioTemporalConditionModel
     from transformers import CLIPVisionConfig, CLIPVisionModelWithProjection
 
     torch.manual_seed(0)
-    folder = tmp_path_factory.mktemp("svd")
     UNetSpatioTemporalConditionModel(
         block_out_channels=(32, 64), layers_per_block=1, sample_size=SIDE // 2, in_channels=8, out_channels=4,
         down_block_types=("CrossAttnDownBlockSpatioTemporal", "DownBlockSpatioTemporal"),
@@ -49,7 +55,6 @@ def svd_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         interpolation_type="linear", use_karras_sigmas=True, sigma_min=0.002, sigma_max=700.0,
         timestep_spacing="leading", timestep_type="continuous", steps_offset=1,
     ).save_pretrained(folder / "scheduler")  # fmt: skip
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +118,7 @@ def settings(folder: Path, part: str, steps: int) -> SVDConfig:
 
 def train(model: SVDTalker, config: SVDConfig, corpus: Path) -> tuple[float, float]:
     """Mean loss over fixed draws before and after."""
-    stage = SVDStage(config, CropCorpus(corpus, FRAMES), model)
+    stage = STAGES[config.part](config, CropCorpus(corpus, FRAMES), model)
     loop = TrainingLoop(config.loop, trained_parts(model, config.part), stage, model.save_pretrained)
 
     def mean_loss() -> float:
@@ -126,13 +131,14 @@ def train(model: SVDTalker, config: SVDConfig, corpus: Path) -> tuple[float, flo
     return before, mean_loss()
 
 
-@pytest.mark.parametrize("part", ["speech", "emotion"])
+@pytest.mark.parametrize("part", ["speech", "emotion", "decoder"])
 def test_the_loss_falls_and_the_rest_stays(svd_folder: Path, corpus_folder: Path, tmp_path: Path, part: str) -> None:
     model = talker(svd_folder)
-    fixed = {n: p.clone() for n, p in model.base.unet.named_parameters()}
+    published = [*model.base.unet.parameters(), *model.base.vae.parameters()]
+    fixed = [parameter.clone() for parameter in published]
     before, after = train(model, settings(tmp_path, part, 25), corpus_folder)
     assert after < before
-    assert all(torch.equal(fixed[n], p) for n, p in model.base.unet.named_parameters())
+    assert all(torch.equal(kept, parameter) for kept, parameter in zip(fixed, published, strict=True))
 
 
 def test_saved_loaded_and_sampled_to_the_same_frames(svd_folder: Path, tmp_path: Path) -> None:
@@ -143,8 +149,9 @@ def test_saved_loaded_and_sampled_to_the_same_frames(svd_folder: Path, tmp_path:
     model.save_pretrained(tmp_path)
     loaded = SVDTalker.from_pretrained(tmp_path, SVDBase.from_pretrained(svd_folder))
     frames = [
-        m.base.decode_frames(m.sample(condition(m, emotion=1), torch.Generator().manual_seed(3), 2))
+        m.decode_frames(m.sample(told, torch.Generator().manual_seed(3), 2), told)
         for m in (model, loaded)
+        for told in [condition(m, emotion=1)]
     ]
     assert frames[0].shape == (1, FRAMES, 3, SIDE, SIDE)
     assert torch.isfinite(frames[0]).all() and torch.equal(frames[0], frames[1])
@@ -177,3 +184,55 @@ def test_missing_weights_and_crops_are_named(tmp_path: Path, svd_folder: Path) -
         SVDTalker.from_pretrained(tmp_path, SVDBase.from_pretrained(svd_folder))
     with pytest.raises(ConfigError, match=r"prepare\.py"):
         CropCorpus(tmp_path, FRAMES)
+
+
+def test_new_codebooks_leave_the_latent_decoder_as_it_is_and_trained_ones_know_the_person(svd_folder: Path) -> None:
+    model = talker(svd_folder)
+    latents = torch.randn(2, FRAMES, 4, SIDE // 2, SIDE // 2)
+    told = [condition(model, seed=seed) for seed in range(2)]
+    both = replace(told[0], image_latents=torch.cat([t.image_latents for t in told]))
+    plain = SVDBase.from_pretrained(svd_folder).decode_frames(latents)
+    assert torch.equal(model.decode_frames(latents, both), plain)
+    for parameter in model.compensator.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    model.eval()
+    frames = model.decode_frames(latents, both)
+    assert torch.equal(model.base.decode_frames(latents), plain)
+    assert not torch.allclose(frames, plain, atol=1e-3)
+    # the clips of a batch know nothing of each other
+    alone = model.decode_frames(latents[:1], told[0])
+    assert torch.allclose(alone, frames[:1], atol=1e-5)
+    assert not torch.allclose(model.decode_frames(latents[:1], told[1]), alone, atol=1e-3)
+
+
+def test_a_broken_run_of_the_codebooks_equals_an_unbroken_one(
+    svd_folder: Path, corpus_folder: Path, tmp_path: Path
+) -> None:
+    unbroken = talker(svd_folder)
+    train(unbroken, settings(tmp_path / "unbroken", "decoder", 4), corpus_folder)
+    train(talker(svd_folder), settings(tmp_path / "broken", "decoder", 2), corpus_folder)
+    resumed = talker(svd_folder)
+    train(resumed, settings(tmp_path / "broken", "decoder", 4), corpus_folder)
+    for one, other in zip(unbroken.compensator.parameters(), resumed.compensator.parameters(), strict=True):
+        assert torch.allclose(one, other, atol=1e-6)
+
+
+def test_guidance_goes_from_no_sound_towards_the_sound(svd_folder: Path) -> None:
+    model = talker(svd_folder)
+    for parameter in model.audio_adapters.parameters():
+        torch.nn.init.normal_(parameter, std=0.2)
+    told = condition(model)
+
+    def sample(guidance: float, audible: bool) -> torch.Tensor:
+        given = replace(told, audible=torch.tensor([audible]))
+        return model.sample(given, torch.Generator().manual_seed(0), 1, audio_guidance=guidance)
+
+    silent, heard, strong = sample(1, False), sample(1, True), sample(2, True)
+    assert not torch.allclose(silent, heard)
+    assert torch.allclose(strong - heard, heard - silent, atol=1e-3 * float(heard.abs().max()))
+
+
+def test_codebooks_of_another_decoder_are_refused(svd_folder: Path) -> None:
+    base = SVDBase.from_pretrained(svd_folder)
+    with pytest.raises(WeightsError, match="another latent decoder"):
+        LatentCompensator({"mid_block": 8}).attach(base.vae)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from pathlib import Path
 
 import numpy as np
@@ -9,9 +10,11 @@ import pytest
 import torch
 
 from mooe.emotion.taxonomy import EMOTIONS
+from mooe.errors import OutputError
 from mooe.motion.codec import MotionCodec
 from mooe.motion.lips import lip_gap
 from mooe.motion.unet import MotionUNet
+from training.checkpoints import checkpoints
 from training.common import LoopConfig, TrainingLoop, step_size
 from training.corpus.motion import MotionCorpus, SpeechClip
 from training.corpus.visemes import MouthStyle, Phone, mouth_track
@@ -226,3 +229,60 @@ def test_pose_stage_learns(tmp_path: Path) -> None:
     loop.prepare()
     loop.run()
     assert float(stage(0)[0].detach()) < before
+
+
+def test_a_full_disk_costs_a_checkpoint_and_not_the_training(
+    corpus: MotionCorpus, codec: MotionCodec, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def train(folder: Path, steps: int) -> MotionUNet:
+        network = unet()
+        config = MotionConfig(loop_config(folder, steps), folder, folder, batch_size=2, window=12, audio_warmup_steps=0)
+        config.loop.checkpoint_minutes = 0
+        stage = MotionStage(config, corpus, codec, network)
+        loop = TrainingLoop(config.loop, {"unet": network}, stage, network.save_pretrained)
+        loop.prepare()
+        loop.run()
+        return network
+
+    unbroken = train(tmp_path / "unbroken", 4)
+    train(tmp_path / "full", 1)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10_000, hard))
+    try:
+        with pytest.raises(OutputError, match=r"checkpoint-3 cannot be written .* free some space"):
+            train(tmp_path / "full", 3)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert "checkpoint-2 cannot be written" in caplog.text and "goes on" in caplog.text
+    # what was written before is whole, and with room again the same command goes on from there
+    assert [path.name for path in checkpoints(tmp_path / "full")] == ["checkpoint-1"]
+    resumed = train(tmp_path / "full", 4)
+    for one, other in zip(unbroken.parameters(), resumed.parameters(), strict=True):
+        assert torch.allclose(one, other, atol=1e-6)
+
+
+@pytest.mark.parametrize("tracker", ["tensorboard", "wandb"])
+def test_figures_previews_and_the_last_checkpoints_are_kept(
+    corpus: MotionCorpus, codec: MotionCodec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, tracker: str
+) -> None:
+    pytest.importorskip(tracker)
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    monkeypatch.setenv("WANDB_DIR", str(tmp_path))
+    network = unet()
+    config = MotionConfig(loop_config(tmp_path, 4), tmp_path, tmp_path, batch_size=2, window=12, audio_warmup_steps=0)
+    config.loop.checkpoint_minutes = 0
+    config.loop.report_to = tracker
+    stage = MotionStage(config, corpus, codec, network)
+    loop = TrainingLoop(config.loop, {"unet": network}, stage, network.save_pretrained, Path.touch)
+    loop.prepare()
+    loop.run()
+    assert [path.name for path in checkpoints(tmp_path)] == ["checkpoint-3", "checkpoint-4"]
+    assert {path.name for path in (tmp_path / "previews").iterdir()} == {f"step-{n}.mp4" for n in range(1, 5)}
+    if tracker == "tensorboard":
+        from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+        events = EventAccumulator(str(tmp_path / "mooe"))
+        events.Reload()
+        assert [scalar.step for scalar in events.Scalars("latent")] == [2, 4]
+    else:
+        assert list((tmp_path / "wandb").glob("offline-run-*/*.wandb"))

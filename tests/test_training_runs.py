@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
+from typing import ClassVar
 
 import numpy as np
 import pytest
 import torch
 
 from mooe.motion.codec import MotionCodec
+from mooe.motion.unet import MotionUNet
 from training.corpus.clips import save_npz
 from training.corpus.motion import MotionCorpus, load_clips
 
@@ -96,22 +103,108 @@ def test_two_processes_equal_one_with_twice_the_batch(
 
 
 @pytest.mark.slow
+def test_weights_cut_over_two_processes_equal_whole_ones_and_resume(
+    corpus: Path, tmp_path: Path, one_process: dict[str, torch.Tensor]
+) -> None:
+    words = command(corpus, tmp_path, 2, 2)
+    script = words.index(str(ROOT / "training" / "train_motion.py"))
+    words.insert(script, str(ROOT / "tests" / "sharded_training.py"))
+    run(words, "loop.steps=2")
+    run(words)
+    for name, value in weights(tmp_path).items():
+        difference = float((value.float() - one_process[name].float()).norm())
+        assert difference < 1e-4 * max(float(one_process[name].float().norm()), 1.0), name
+    whole = MotionUNet.from_pretrained(tmp_path / "weights")
+    assert all(torch.isfinite(parameter).all() for parameter in whole.parameters())
+
+
+@pytest.mark.slow
 def test_a_killed_run_goes_on_as_if_unbroken(
     corpus: Path, tmp_path: Path, one_process: dict[str, torch.Tensor]
 ) -> None:
     words = command(corpus, tmp_path, 1, 4)
     saving = [*words, "loop.checkpoint_minutes=0"]
-    # killed at whatever it does after its second step
-    process = subprocess.Popen(
-        saving, env=environment(), start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
-    )
-    while not (tmp_path / "checkpoint-2").exists() and process.poll() is None:
-        time.sleep(0.005)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    kill_after_step_two(saving, tmp_path)
     run(saving)
     for name, value in weights(tmp_path).items():
         assert torch.allclose(value, one_process[name], atol=1e-6), name
+
+
+def kill_after_step_two(words: list[str], output: Path) -> None:
+    """Start a run and kill it, whatever it does, once its second step is saved."""
+    process = subprocess.Popen(
+        words, env=environment(), start_new_session=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    while not (output / "checkpoint-2").exists() and process.poll() is None:
+        time.sleep(0.005)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def save_clips(folder: Path, width: int, side: int = 0) -> None:
+    """Two filmed clips with features of ``width`` numbers, and crops of ``side`` pixels if not 0."""
+    from mooe.media import VideoWriter
+    from training.corpus.filmed import FilmedClip
+
+    (folder / "crops").mkdir(parents=True)
+    for number in range(2):
+        rng = np.random.default_rng(number)
+        FilmedClip(
+            features=rng.random((16, width), np.float32),
+            displacement=0.02 * rng.standard_normal((16, 478, 3)).astype(np.float32),
+            rotation=np.zeros((16, 3), np.float32), translation=np.zeros((16, 3), np.float32),
+            gaze=np.zeros((16, 2), np.float32), blink=np.zeros(16, np.float32), emotion=np.zeros(6, np.float32),
+            action_units=np.zeros((16, 25), np.float32), audible=True, speaker="a", labelled="none", encoder="test",
+        ).save(folder / "clips" / f"v-{number:03d}.npz")  # fmt: skip
+        if side:
+            with VideoWriter(folder / "crops" / f"v-{number:03d}.mp4", side, side) as video:
+                for frame in range(16):
+                    video.write(np.full((side, side, 3), 10 * frame + 30 * number, np.uint8))
+
+
+def lora_command(folder: Path) -> list[str]:
+    from mooe.pipeline import MoEEPipeline
+
+    MoEEPipeline.from_pretrained("debug").save_pretrained(folder / "model")
+    save_clips(folder / "clips", 390)
+    return [
+        str(ROOT / "training" / "train_lora.py"), "--config", str(ROOT / "configs" / "lora_speaker.yaml"),
+        "--data", str(folder / "clips"), "--set", f"model={folder / 'model'}", "window=12", "batch_size=2",
+        "emotion_share=0.5",
+    ]  # fmt: skip
+
+
+def svd_command(folder: Path) -> list[str]:
+    from tests.test_svd import save_tiny_svd
+
+    save_tiny_svd(folder / "svd")
+    save_clips(folder / "clips", 20, side=32)
+    return [
+        str(ROOT / "training" / "train_svd.py"), "--config", str(ROOT / "configs" / "svd.yaml"),
+        "--set", f"filmed={folder / 'clips'}", f"svd={folder / 'svd'}", "window=4", "token_dim=16", "audio_dim=20",
+        "loop.mixed_precision=no", "part=speech",
+    ]  # fmt: skip
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", [lora_command, svd_command])
+def test_other_stages_killed_go_on_as_if_unbroken(stage: Callable[[Path], list[str]], tmp_path: Path) -> None:
+    words = [
+        sys.executable, *stage(tmp_path), "loop.steps=4", "loop.decay_share=0.0", "loop.warmup_steps=1",
+        "loop.report_to=none", "loop.keep_checkpoints=1",
+    ]  # fmt: skip
+    run(words, f"loop.output={tmp_path / 'unbroken'}")
+    saving = [*words, "loop.checkpoint_minutes=0", f"loop.output={tmp_path / 'killed'}"]
+    kill_after_step_two(saving, tmp_path / "killed")
+    run(saving)
+    one, other = (
+        torch.load(tmp_path / name / "checkpoint-4" / "state.pt", weights_only=True)["modules"]
+        for name in ("unbroken", "killed")
+    )
+    assert one.keys() == other.keys()
+    for part, values in one.items():
+        for name, value in values.items():
+            assert torch.allclose(value, other[part][name], atol=1e-6), f"{part}.{name}"
 
 
 def test_unknown_settings_are_named(corpus: Path, tmp_path: Path) -> None:
@@ -150,3 +243,58 @@ def test_what_a_stage_cannot_do_is_refused(tmp_path: Path) -> None:
     assert tracker_names("none") is None
     with pytest.raises(OutputError, match="could not be uploaded"):
         push_to_hub(tmp_path, "not a name / at all")
+
+
+class _Hub(BaseHTTPRequestHandler):
+    """As much of a model hub as an upload needs: it takes every file as it is, and keeps it."""
+
+    files: ClassVar[dict[str, bytes]] = {}
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        address = f"http://{self.headers['Host']}/me/model"
+        answer: dict[str, object] = {"url": address, "id": "me/model"}
+        if "/preupload/" in self.path:
+            paths = [file["path"] for file in json.loads(body)["files"]]
+            answer = {"files": [{"path": p, "uploadMode": "regular", "shouldIgnore": False} for p in paths]}
+        elif "/commit/" in self.path:
+            for line in map(json.loads, body.splitlines()):
+                if line["key"] == "file":
+                    self.files[line["value"]["path"]] = base64.b64decode(line["value"]["content"])
+            answer = {"commitUrl": f"{address}/commit/0", "commitOid": "0", "pullRequestUrl": None}
+        self._answer(answer)
+
+    def do_GET(self) -> None:
+        self._answer({})
+
+    def _answer(self, answer: dict[str, object]) -> None:
+        data = json.dumps(answer).encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(data)))
+        self.end_headers()
+        self.wfile.write(data)
+
+    def log_message(self, *words: object) -> None:
+        pass
+
+
+def test_weights_arrive_at_a_hub_whole(tmp_path: Path) -> None:
+    weights_file = tmp_path / "weights" / "diffusion_pytorch_model.safetensors"
+    weights_file.parent.mkdir()
+    weights_file.write_bytes(bytes(range(256)) * 20)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), _Hub)
+    Thread(target=server.serve_forever, daemon=True).start()
+    code = "import sys; from pathlib import Path; from training.extras import push_to_hub\n"
+    code += "push_to_hub(Path(sys.argv[1]), 'me/model')"
+    # the client reads the address of the hub when it is imported
+    hub = {"HF_ENDPOINT": f"http://127.0.0.1:{server.server_port}", "HF_TOKEN": "token", "HF_HUB_DISABLE_XET": "1"}
+    try:
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(weights_file.parent)], env=environment() | hub, capture_output=True,
+            text=True, check=False,
+        )  # fmt: skip
+    finally:
+        server.shutdown()
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert _Hub.files[weights_file.name] == weights_file.read_bytes()

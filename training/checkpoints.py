@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from torch.distributed.tensor import DTensor, distribute_tensor
 from torch.utils._pytree import tree_map
+
+from mooe.errors import OutputError
 
 
 def gather(tree: Any) -> Any:
@@ -80,15 +83,29 @@ def checkpoints(output: Path) -> list[Path]:
     return sorted(output.glob("checkpoint-*"), key=lambda p: int(p.name.split("-")[1]))
 
 
+@contextmanager
+def written(target: Path) -> Iterator[None]:
+    """Turn what goes wrong while ``target`` is written into an OutputError: a full disk, most likely."""
+    try:
+        yield
+    # PyTorch's writer reports a full disk as a RuntimeError, safetensors' as an error of its own
+    except (OSError, RuntimeError, SafetensorError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise OutputError(
+            f"{target} cannot be written ({reason}): free some space and run the same command again."
+        ) from error
+
+
 def write_checkpoint(output: Path, step: int, state: dict[str, Any], keep: int) -> Path:
-    """Write ``checkpoint-STEP``, whole or not at all, and delete all but the last ``keep``."""
+    """Write ``checkpoint-STEP``, whole or not at all, and delete all but the last ``keep`` (raises OutputError)."""
     folder, temporary = output / f"checkpoint-{step}", output / "unfinished"
     shutil.rmtree(temporary, ignore_errors=True)
-    temporary.mkdir()
-    torch.save(state, temporary / "state.pt")
-    (temporary / "progress.json").write_text(json.dumps({"step": step}))
-    shutil.rmtree(folder, ignore_errors=True)
-    temporary.rename(folder)
+    with written(folder):
+        temporary.mkdir()
+        torch.save(state, temporary / "state.pt")
+        (temporary / "progress.json").write_text(json.dumps({"step": step}))
+        shutil.rmtree(folder, ignore_errors=True)
+        temporary.rename(folder)
     for old in checkpoints(output)[: -max(keep, 1)]:
         shutil.rmtree(old)
     return folder

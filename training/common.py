@@ -19,7 +19,7 @@ from accelerate.utils import reduce
 from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 
-from mooe.errors import ConfigError, MooeError
+from mooe.errors import ConfigError, MooeError, OutputError
 from training.checkpoints import (
     averaged,
     checkpoints,
@@ -30,6 +30,7 @@ from training.checkpoints import (
     read_checkpoint,
     whole_weights,
     write_checkpoint,
+    written,
 )
 from training.extras import PreviewConfig, choose_attention, enable_checkpointing, push_to_hub, tracker_names
 
@@ -203,6 +204,9 @@ class TrainingLoop:
         Args:
             max_minutes: time budget.
             hub_name: model repository to upload the weights to at the end.
+
+        Raises:
+            OutputError: the last checkpoint or the weights cannot be written; earlier ones stay.
         """
         self._resume()
         if self.config.report_to != "none":
@@ -215,9 +219,13 @@ class TrainingLoop:
                 self._log(figures, time.monotonic() - started)
                 figures = []
             if self._agree(time.monotonic() - saved > self.config.checkpoint_minutes * 60):
-                self._save()
+                failure = self._save()
+                if failure is not None:
+                    logger.error("%s The training goes on.", failure)
                 saved = time.monotonic()
-        self._save()
+        failure = self._save()
+        if failure is not None:
+            raise failure
         if self.config.report_to != "none":
             self.accelerator.end_training()
         if hub_name is not None and self.accelerator.is_main_process:
@@ -251,24 +259,30 @@ class TrainingLoop:
         if self.config.report_to != "none":
             self.accelerator.log(means, step=self.step)
 
-    def _save(self) -> None:
+    def _save(self) -> OutputError | None:
+        """Write a checkpoint and the averaged weights; returns why it could not be done."""
         state = {
             "modules": {name: gather(module.state_dict()) for name, module in self.modules.items()},
             "optimizer": gather(self.optimizer.state_dict()),
             "ema": gather(self.ema.state_dict()),
         }
-        main = self.accelerator.is_main_process
-        if main:
-            folder = write_checkpoint(self.config.output, self.step, state, self.config.keep_checkpoints)
-            logger.info("saved %s", folder)
+        failure: OutputError | None = None
+        # whatever fails in the main process, all meet at the end
         with averaged(self.ema, self.parameters), whole_weights(self.objective):
-            if main:
-                self._publish()
+            if self.accelerator.is_main_process:
+                try:
+                    folder = write_checkpoint(self.config.output, self.step, state, self.config.keep_checkpoints)
+                    logger.info("saved %s", folder)
+                    self._publish()
+                except OutputError as error:
+                    failure = error
         self.accelerator.wait_for_everyone()
+        return failure
 
     def _publish(self) -> None:
         """Write the weights in place, and a video of what they do."""
-        self.export(self.config.output / "weights")
+        with written(self.config.output / "weights"):
+            self.export(self.config.output / "weights")
         if self.preview is not None:
             folder = self.config.output / "previews"
             folder.mkdir(exist_ok=True)

@@ -6,7 +6,8 @@ text    a head on a sentence embedder reads phrases of ``training/corpus/phrases
 voice   a head on statistics of speech hears emotions (see ``training/corpus/voices.py`` for what it learns from)
 
 Both give mixtures of the basic emotions, which reach the experts as labels do; so they need no new training when the
-experts are trained anew. Run the same command again to resume; choose another output folder to begin anew.
+experts are trained anew. Run the same command again to resume; choose another output folder to begin anew. With
+``--push_to_hub NAME`` they become NAME-text and NAME-voice.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from mooe.emotion.embedders import SentenceEmbedder, TransformersEmbedder, minil
 from mooe.emotion.text import TextEmotionHead
 from mooe.emotion.voice import VoiceEmotionHead
 from mooe.errors import ConfigError
-from training.common import LoopConfig, TrainingLoop, arguments
+from training.common import LoopConfig, TrainingLoop, arguments, run_command
 from training.corpus.phrases import Phrase, PhraseMaker
 from training.corpus.voices import emotional_statistics, neutral_statistics
 
@@ -98,20 +99,20 @@ class VoiceStage:
         return functional.cross_entropy(logits, target, label_smoothing=0.1), {"right": float(right)}
 
 
-def _train_text(config: ControlsConfig, max_minutes: float) -> None:
+def _train_text(config: ControlsConfig, max_minutes: float, hub_name: str | None) -> None:
     embedder = minilm() if config.embedder == "minilm" else TransformersEmbedder(config.embedder)
     maker = PhraseMaker(np.random.default_rng(config.text.seed))
     phrases = list({phrase.text: phrase for phrase in (maker.draw() for _ in range(config.phrases))}.values())
     logger.info("%d phrases", len(phrases))
     head = TextEmotionHead(embedder.name, embedder.dim)
     stage = TextStage(head, embedder, phrases, config.batch_size, config.text.seed)
-    _run(config.text, head, stage, max_minutes)
+    _run(config.text, head, stage, max_minutes, hub_name)
 
 
-def _train_voice(config: ControlsConfig, max_minutes: float) -> None:
+def _train_voice(config: ControlsConfig, max_minutes: float, hub_name: str | None) -> None:
     head = VoiceEmotionHead()
     stage = VoiceStage(head, neutral_statistics(config.features), config.batch_size, config.voice.seed)
-    _run(config.voice, head, stage, max_minutes)
+    _run(config.voice, head, stage, max_minutes, hub_name)
 
 
 def _run(
@@ -119,10 +120,11 @@ def _run(
     module: TextEmotionHead | VoiceEmotionHead,
     stage: TextStage | VoiceStage,
     max_minutes: float,
+    hub_name: str | None,
 ) -> None:
     loop = TrainingLoop(config, {"module": module.train()}, stage, module.save_pretrained)
     loop.prepare()
-    loop.run(max_minutes)
+    loop.run(max_minutes, hub_name)
 
 
 def main() -> None:
@@ -133,8 +135,8 @@ def main() -> None:
     parts = {"text": _train_text, "voice": _train_voice}
     for name in config.parts:
         torch.manual_seed(0)
-        parts[name](config, options.max_minutes)
+        parts[name](config, options.max_minutes, options.push_to_hub and f"{options.push_to_hub}-{name}")
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

@@ -21,13 +21,12 @@ from torch.nn import functional as F
 from mooe.config import load_config
 from mooe.decoder.compensator import FLOW_UNIT, PortraitCompensator
 from mooe.decoder.refinement import appearance_inputs, cut_square, motion_inputs, outside_face, region_shares, warp
-from training.common import LoopConfig, TrainingLoop, arguments
+from training.codebook_care import revive_codes, share_counts
+from training.common import LoopConfig, TrainingLoop, arguments, run_command, take_streams
 from training.corpus.frames import FrameSample, load_shard, shard_files
 from training.decoder_losses import gradient_pyramid, gradients, local_contrast, visible, weighted_mean
 
 _PICTURE = 128  # side at which warped pictures are compared
-_REVIVE_EVERY = 50  # steps
-_REVIVE_SHARE = 0.7  # of all steps; after it the books rest
 
 
 @dataclass
@@ -87,9 +86,13 @@ class FrameBatch:
     points: Tensor
     source_points: Tensor
 
+    def to(self, device: torch.device) -> FrameBatch:
+        """All of it on another device."""
+        return FrameBatch(*(tensor.to(device) for tensor in vars(self).values()))
 
-def stack(samples: Sequence[FrameSample], rng: np.random.Generator) -> FrameBatch:
-    """A batch of samples, half of them mirrored, all in slightly other light."""
+
+def stack(samples: Sequence[FrameSample], streams: Sequence[np.random.Generator]) -> FrameBatch:
+    """A batch of samples, half of them mirrored, all in slightly other light; a source of randomness for each."""
 
     def pictures(name: str) -> Tensor:
         return torch.from_numpy(np.stack([getattr(s, name) for s in samples])).permute(0, 3, 1, 2).float() / 255
@@ -105,13 +108,13 @@ def stack(samples: Sequence[FrameSample], rng: np.random.Generator) -> FrameBatc
     places = [
         torch.from_numpy(np.stack([getattr(s, n) for s in samples])).float() / size for n in ("points", "source_points")
     ]
-    mirrored = torch.from_numpy(rng.random(len(samples)) < 0.5)[:, None, None, None]
+    mirrored = torch.tensor([stream.random() < 0.5 for stream in streams])[:, None, None, None]
     source, render, target, regions, shift, residual, known = (
         torch.where(mirrored, x.flip(-1), x) for x in (source, render, target, regions, shift, residual, known)
     )
     sign = torch.where(mirrored, torch.tensor([-1.0, 1.0])[None, :, None, None], torch.ones(1))
     flipped = [torch.where(mirrored[:, 0], torch.stack([1 - p[..., 0], p[..., 1]], -1), p) for p in places]
-    gain = torch.from_numpy(rng.normal(1, 0.08, (len(samples), 1, 1, 1)).astype(np.float32)).clamp(0.7, 1.2)
+    gain = torch.tensor([stream.normal(1, 0.08) for stream in streams]).clamp(0.7, 1.2)[:, None, None, None]
     light = [(x * gain).clamp(0, 1) for x in (source, render, target)]
     return FrameBatch(light[0], light[1], light[2], regions, shift * sign, residual * sign, known, *flipped)
 
@@ -135,20 +138,18 @@ class DecoderStage:
         self.config, self.puppets, self.films, self.model = config, puppets, films, model
 
     def __call__(self, step: int) -> tuple[Tensor, dict[str, float]]:
-        rng = np.random.default_rng([self.config.loop.seed, step])
-        batch = stack([self._draw(rng) for _ in range(self.config.batch_size)], rng)
-        if step % _REVIVE_EVERY == _REVIVE_EVERY - 1 and step < _REVIVE_SHARE * self.config.loop.steps:
-            with torch.no_grad():
-                self._losses(batch)  # the books see this batch's queries
-            for book in self.model.books().values():
-                book.revive(step)
+        streams = take_streams(self.config.loop.seed, step, self.config.batch_size)
+        batch = stack([self._draw(stream) for stream in streams], streams).to(self.model.device)
+        books = self.model.books()
+        revive_codes(books.values(), step, self.config.loop.steps, lambda: self._losses(batch))
         loss, figures = self._losses(batch)
-        for name, book in self.model.books().items():
+        share_counts(books.values())
+        for name, book in books.items():
             figures[f"{name}_usage"] = book.usage()
         return loss, figures
 
     def _losses(self, batch: FrameBatch) -> tuple[Tensor, dict[str, float]]:
-        loss = torch.zeros(())
+        loss = batch.render.new_zeros(())
         figures: dict[str, float] = {}
         visibility = torch.ones_like(batch.render[:, :1])
         if self.model.motion is not None:
@@ -250,8 +251,8 @@ def main() -> None:
     loop = TrainingLoop(config.loop, {"compensator": model}, stage, model.save_pretrained)
     loop.prepare()
     model.train()
-    loop.run(options.max_minutes)
+    loop.run(options.max_minutes, options.push_to_hub)
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

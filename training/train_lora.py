@@ -3,15 +3,17 @@
     accelerate launch training/train_lora.py --config configs/lora_speaker.yaml --data MY_VIDEO
 
 ``--data`` takes videos, folders of videos, or a folder that ``training/prepare.py`` wrote. Videos are prepared first,
-into the output folder. What comes out is ``OUTPUT/weights/pytorch_lora_weights.safetensors``, a few megabytes, for
-``mooe generate --lora`` and ``pipe.load_lora_weights``. Run the same command again to resume.
+into the output folder. With ``decoder.frames``, a folder that ``python -m training.corpus.frames --videos`` made of the
+speaker, the transformers of the decoder's codebooks learn as well. What comes out is
+``OUTPUT/weights/pytorch_lora_weights.safetensors``, a few megabytes, for ``mooe generate --lora`` and
+``pipe.load_lora_weights``. Run the same command again to resume.
 """
 
 from __future__ import annotations
 
 import argparse
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,25 +21,42 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from mooe.config import load_config
+from mooe.decoder.compensator import PortraitCompensator
 from mooe.emotion.adapters import MoEEAdapters
 from mooe.emotion.latents import EmotionToLatents
 from mooe.emotion.taxonomy import EMOTIONS
+from mooe.errors import ConfigError
 from mooe.motion.codec import MotionCodec
-from mooe.motion.lora import SPEAKER_TARGETS, add_speaker_lora, save_unet_lora
+from mooe.motion.lora import DECODER_TARGETS, SPEAKER_TARGETS, add_speaker_lora, save_unet_lora
 from mooe.motion.unet import MotionUNet
 from mooe.pipeline import MoEEPipeline
 from training.common import LoopConfig, TrainingLoop, arguments, run_command, setup_unet, take_streams
 from training.corpus.filmed import CLIPS_FOLDER, Corpus, FilmedCorpus, filmed_clips
 from training.corpus.filming import blink_length
+from training.corpus.frames import shard_files
 from training.corpus.motion import Take
 from training.extras import make_preview, preview_pipeline
+from training.lip_losses import lip_gaps
 from training.motion_batch import Batch, draw_batch, mouth_mask, noise_latents
-from training.train_motion import latent_loss
+from training.train_decoder import DecoderConfig, DecoderStage, load_samples
+from training.train_motion import MOUTH_SCALE, latent_loss
 
 logger = logging.getLogger(__name__)
+
+
+@dataclass
+class DecoderLoraConfig:
+    """The part that learns how the speaker's mouth and lids look, for a model whose decoder has learned stages."""
+
+    frames: Path
+    """Folder that ``training/corpus/frames.py`` wrote."""
+    share: float = 0.3
+    """Share of the steps that train the decoder."""
+    batch_size: int = 4
+    """Frames a step and process."""
 
 
 @dataclass
@@ -63,8 +82,12 @@ class LoraTrainingConfig:
     """Share of takes that are nothing but noise, where a style is decided."""
     emotion_share: float = 0.25
     """Share of the steps that keep what emotions change as it was; the video shows but one or none."""
-    emotion_weight: float = 1.0
+    emotion_weight: float = 2.0
     """Weight of the loss in these steps."""
+    lip_weight: float = 0.5
+    """Weight of the lips' opening, of which the latents' error sees little: a few points of 478."""
+    decoder: DecoderLoraConfig | None = None
+    """Adapt the decoder's learned stages as well; none adapts the motion alone."""
 
 
 class LoraStage:
@@ -91,15 +114,26 @@ class LoraStage:
         batch = draw_batch(takes, self.codec, streams)
         # the same on all processes
         keeps = np.random.default_rng([config.loop.seed, step]).random() < config.emotion_share
-        noised, timestep = noise_latents(batch, streams, pure_share=config.pure_share)
         if keeps:
-            loss = config.emotion_weight * self._kept_emotion(takes, batch, noised, timestep, streams)
+            loss = config.emotion_weight * self._kept_emotion(takes, batch, streams)
             return loss, {"emotion": float(loss.detach())}
+        noised, timestep = noise_latents(batch, streams, pure_share=config.pure_share)
         kept = torch.tensor([stream.random() >= config.drop_audio for stream in streams])
         present = batch.audible & kept.to(batch.audible.device)
+        batch = self.with_own_mouths(batch, noised, timestep)
         predicted = self._predict(batch, noised, timestep, batch.controls, batch.emotion, present)
-        loss = latent_loss(predicted, batch, self._weight(batch))
-        return loss, {"latent": float(loss.detach())}
+        latent, lips = latent_loss(predicted, batch), self.lip_loss(predicted, batch)
+        figures = {"latent": float(latent.detach()), "lips": float(lips.detach())}
+        return latent + config.lip_weight * lips, figures
+
+    def lip_loss(self, predicted: Tensor, batch: Batch) -> Tensor:
+        """Squared error of the gap between the lips, in tenths of eye distances, a mean over takes with sound.
+
+        Open and shut lips count the same: were only those that touch held together, all would open less.
+        """
+        points = self.codec.decode(torch.where(batch.known > 0, batch.latents, predicted))
+        error = (lip_gaps(points) - lip_gaps(batch.displacement)) * MOUTH_SCALE
+        return (error.square().mean((1, 2)) * batch.audible).mean()
 
     def _predict(
         self, batch: Batch, noised: Tensor, timestep: Tensor, controls: Tensor, emotion: Tensor | None, present: Tensor
@@ -114,11 +148,13 @@ class LoraStage:
         conditioning = self.unet.condition(batch.features, controls, present)
         return self.unet(noised, timestep, conditioning, batch.known).float()
 
-    def _kept_emotion(
-        self, takes: list[Take], batch: Batch, noised: Tensor, timestep: Tensor, streams: Sequence[np.random.Generator]
-    ) -> Tensor:
-        """Squared error between what an emotion changes with the adapter and without it, a mean over takes."""
-        device, frames = noised.device, batch.emotion.shape[1]
+    def _kept_emotion(self, takes: list[Take], batch: Batch, streams: Sequence[np.random.Generator]) -> Tensor:
+        """Squared error between what an emotion changes with the adapter and without it, a mean over takes.
+
+        As in sampling, the face under way shows the emotion already: without, the adapter would learn to take back
+        what its speaker never showed.
+        """
+        device, frames = batch.latents.device, batch.emotion.shape[1]
         weights = np.zeros((len(takes), frames, len(EMOTIONS)), np.float32)
         for number, stream in enumerate(streams):
             weights[number, :, int(stream.integers(len(EMOTIONS)))] = stream.uniform(0.3, 1.0)
@@ -129,19 +165,59 @@ class LoraStage:
             return torch.from_numpy(np.stack(told)).to(device)
 
         calm, moved = controls(np.zeros((len(takes), frames), np.float32)), controls(weights.sum(-1))
-        with torch.no_grad():
-            plain = self._predict(batch, noised, timestep, calm, None, batch.audible)
-            self.unet.disable_adapters()
-            change = self._predict(batch, noised, timestep, moved, emotion, batch.audible)
-            change = change - self._predict(batch, noised, timestep, calm, None, batch.audible)
-            self.unet.enable_adapters()
-        adapted = self._predict(batch, noised, timestep, moved, emotion, batch.audible)
-        return (adapted - plain - change).square().mean()
 
-    def _weight(self, batch: Batch) -> Tensor:
-        """What counts: all that was not given, and no mouth where there is no sound to move it."""
-        silent = (~batch.audible).float()[:, None, None, None, None]
-        return (1 - batch.known) * (1 - silent * self.mouth.to(silent.device))
+        def show(given: Batch, noised: Tensor, timestep: Tensor) -> Tensor:
+            return self._predict(given, noised, timestep, moved, emotion, batch.audible)
+
+        def rest(given: Batch, noised: Tensor, timestep: Tensor) -> Tensor:
+            return self._predict(given, noised, timestep, calm, None, batch.audible)
+
+        noised, timestep = noise_latents(batch, streams, pure_share=self.config.pure_share)
+        nothing = replace(batch, known=torch.zeros_like(batch.known))
+        noise = noise_latents(nothing, streams, pure_share=1.0)
+        # given frames are clean, the others as clean as the noise leaves them
+        clean = torch.where(batch.known > 0, 1.0, 1 - timestep[:, None, None, None, None] / 1000)
+        with torch.no_grad():
+            plain = rest(batch, noised, timestep)
+            self.unet.disable_adapters()
+            emotional = noised + clean * (show(nothing, *noise) - rest(nothing, *noise))
+            change = show(batch, emotional, timestep) - rest(batch, noised, timestep)
+            self.unet.enable_adapters()
+        return (show(batch, emotional, timestep) - plain - change).square().mean()
+
+    def with_own_mouths(self, batch: Batch, noised: Tensor, timestep: Tensor) -> Batch:
+        """The batch with the mouths that the model makes without the adapter, where no sound says how to move them.
+
+        Were they merely not looked at, the adapter would be free to pull them anywhere.
+        """
+        silent = (~batch.audible).float()[:, None, None, None, None] * self.mouth.to(noised.device)
+        if not bool(silent.any()):
+            return batch
+        with torch.no_grad():
+            self.unet.disable_adapters()
+            plain = self._predict(batch, noised, timestep, batch.controls, batch.emotion, batch.audible)
+            self.unet.enable_adapters()
+        return replace(batch, latents=torch.where(silent > 0, plain, batch.latents))
+
+
+class LoraWithDecoderStage:
+    """Some steps of the motion's loss, some of the decoder's."""
+
+    def __init__(
+        self, config: LoraTrainingConfig, decoder: DecoderLoraConfig, motion: LoraStage, model: PortraitCompensator
+    ) -> None:
+        train = decoder.frames / "train"
+        shard_files(train)
+        puppets, films = (load_samples(train, kind) for kind in ("puppets", "films"))
+        # a codebook at rest: its codes stay as they are and are not counted
+        settings = DecoderConfig(config.loop, decoder.frames, batch_size=decoder.batch_size)
+        self.seed, self.share = config.loop.seed, decoder.share
+        self.motion, self.decoder = motion, DecoderStage(settings, puppets, films, model.eval())
+
+    def __call__(self, step: int) -> tuple[Tensor, dict[str, float]]:
+        # the same on all processes
+        drawn = np.random.default_rng([self.seed, step, 1]).random() < self.share
+        return self.decoder(step) if drawn else self.motion(step)
 
 
 def open_speaker(data: list[Path], output: Path, window: int) -> FilmedCorpus:
@@ -165,6 +241,22 @@ def open_speaker(data: list[Path], output: Path, window: int) -> FilmedCorpus:
     return FilmedCorpus(filmed_clips(folder), window)
 
 
+def adapted_compensator(pipeline: MoEEPipeline, config: LoraTrainingConfig) -> PortraitCompensator | None:
+    """The decoder's learned stages with a new adapter, if the configuration asks for it.
+
+    Raises:
+        ConfigError: the model's decoder has no learned stages.
+    """
+    if config.decoder is None:
+        return None
+    if pipeline.compensator is None:
+        raise ConfigError(
+            "The model's decoder has no learned stages to adapt: take 'decoder' out, or give a 'model' that has them."
+        )
+    add_speaker_lora(pipeline.compensator, config.rank, config.alpha, DECODER_TARGETS)
+    return pipeline.compensator
+
+
 def main() -> None:
     """Train an adapter by a configuration file."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
@@ -182,17 +274,24 @@ def main() -> None:
     setup_unet(unet, config.loop)
     adapters.attach(unet.unet)
     add_speaker_lora(unet, config.rank, config.alpha, config.targets)
+    modules: dict[str, nn.Module] = {"unet": unet}
+    compensator = adapted_compensator(pipeline, config)
+    if compensator is not None:
+        modules["compensator"] = compensator
 
     preview = make_preview(config.loop.preview, lambda: preview_pipeline(codec, unet, adapters, encoder))
     # the loop starts the processes' group, which the preparing of videos waits on
-    loop = TrainingLoop(config.loop, {"unet": unet}, lambda step: stage(step), lambda folder: export(folder), preview)
+    loop = TrainingLoop(config.loop, modules, lambda step: stage(step), lambda folder: export(folder), preview)
     corpus = open_speaker(options.data, config.loop.output, config.window)
-    stage = LoraStage(config, corpus, codec, unet, adapters, encoder)
+    motion = LoraStage(config, corpus, codec, unet, adapters, encoder)
+    stage: Callable[[int], tuple[Tensor, dict[str, float]]] = motion
+    if config.decoder is not None and compensator is not None:
+        stage = LoraWithDecoderStage(config, config.decoder, motion, compensator)
     length = blink_length(corpus.blinks())
 
     def export(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        save_unet_lora(unet, folder, blink_length=length)
+        save_unet_lora(unet, folder, blink_length=length, compensator=compensator)
 
     device = loop.prepare()
     for module in (codec, adapters, encoder):

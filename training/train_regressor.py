@@ -8,6 +8,7 @@ It learns from the acted corpus which speech goes with which motion of the mouth
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from torch import Tensor
 
 from mooe.config import load_config
 from mooe.motion.unet import AUDIO_CONTEXT, MOUTH_POINTS
-from training.common import LoopConfig, TrainingLoop, arguments
+from training.common import LoopConfig, TrainingLoop, arguments, run_command, take_streams
 from training.corpus.motion import MotionCorpus, load_clips
 from training.speech_regressor import MouthToSpeech
 
@@ -47,15 +48,17 @@ class RegressorStage:
     def __init__(self, config: RegressorConfig, corpus: MotionCorpus, regressor: MouthToSpeech) -> None:
         self.config, self.corpus, self.regressor = config, corpus, regressor
 
-    def draw(self, rng: np.random.Generator, count: int) -> tuple[Tensor, Tensor]:
-        """Mouths ``[count, F, 123]`` and the speech features that go with them ``[count, F, D]``."""
-        takes = [self.corpus.sample(rng, neutral=self.config.neutral_share) for _ in range(count)]
+    def draw(self, streams: Sequence[np.random.Generator]) -> tuple[Tensor, Tensor]:
+        """Mouths ``[B, F, 123]`` and the speech features that go with them ``[B, F, D]``, a take a stream."""
+        takes = [self.corpus.sample(stream, neutral=self.config.neutral_share) for stream in streams]
         mouths = np.stack([take.displacement[:, list(MOUTH_POINTS)].reshape(self.config.window, -1) for take in takes])
         heard = np.stack([take.features[AUDIO_CONTEXT:-AUDIO_CONTEXT] for take in takes])
         return torch.from_numpy(mouths.astype(np.float32)), torch.from_numpy(heard.astype(np.float32))
 
     def __call__(self, step: int) -> tuple[Tensor, dict[str, float]]:
-        mouths, heard = self.draw(np.random.default_rng([self.config.loop.seed, step]), self.config.batch_size)
+        device = self.regressor.device
+        streams = take_streams(self.config.loop.seed, step, self.config.batch_size)
+        mouths, heard = (tensor.to(device) for tensor in self.draw(streams))
         wished = self.regressor.standardise(heard)
         loss = (self.regressor(mouths) - wished).square().mean()
         # 1 is what reading nothing would leave, of features that are not held up by the floor
@@ -71,11 +74,11 @@ def main() -> None:
     clips = load_clips(config.features)
     regressor = MouthToSpeech(clips[0].features[0].shape[1], config.channels)
     stage = RegressorStage(config, MotionCorpus(clips, config.window), regressor)
-    regressor.fit(stage.draw(np.random.default_rng(config.loop.seed), config.fit_takes)[1])
+    regressor.fit(stage.draw([np.random.default_rng(config.loop.seed)] * config.fit_takes)[1])
     loop = TrainingLoop(config.loop, {"regressor": regressor}, stage, regressor.save_pretrained)
     loop.prepare()
-    loop.run(options.max_minutes)
+    loop.run(options.max_minutes, options.push_to_hub)
 
 
 if __name__ == "__main__":
-    main()
+    run_command(main)

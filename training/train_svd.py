@@ -1,10 +1,11 @@
-"""The GPU size: emotion experts, speech and identity beside Stable Video Diffusion's frozen UNet, on image latents.
+"""The GPU size: emotion experts, speech, identity and codebooks beside a frozen Stable Video Diffusion.
 
     python training/prepare.py VIDEOS --out corpus/filmed --set crop_size=512
     accelerate launch training/train_svd.py --config configs/svd.yaml
 
 ``part: speech`` trains the tokens of speech and reference and their attentions, ``part: emotion`` the experts and
-Emotion-to-Latents with all else frozen, as in MoEE's two stages. Run the same command again to resume.
+Emotion-to-Latents with all else frozen, as in MoEE's two stages, ``part: decoder`` the codebook compensation of the
+latent decoder. Run the same command again to resume.
 """
 
 from __future__ import annotations
@@ -21,9 +22,11 @@ from torch import Tensor, nn
 
 from mooe.config import load_config
 from mooe.svd import SVDBase, SVDTalker
-from mooe.svd.talker import PUBLISHED
+from mooe.svd.talker import PUBLISHED, SVDCondition
+from training.codebook_care import revive_codes, share_counts
 from training.common import LoopConfig, TrainingLoop, arguments, run_command, setup_unet, take_streams
 from training.corpus.crop_frames import CropCorpus
+from training.decoder_losses import gradients
 
 DTYPES = {"no": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 
@@ -37,10 +40,10 @@ class SVDConfig:
     """Folder that ``training/prepare.py`` wrote with ``crop_size``."""
     svd: str = PUBLISHED
     """Stable Video Diffusion's weights, a folder or a name on the hub."""
-    part: Literal["speech", "emotion"] = "speech"
+    part: Literal["speech", "emotion", "decoder"] = "speech"
     """What is trained."""
     init: Path | None = None
-    """Folder of parts trained before; ``emotion`` goes on from those of ``speech``."""
+    """Folder of parts trained before; ``emotion`` goes on from those of ``speech``, ``decoder`` from both."""
     batch_size: int = 1
     """Windows a step and process."""
     window: int = 14
@@ -51,12 +54,29 @@ class SVDConfig:
     """Mean of the noise level's logarithm."""
     sigma_deviation: float = 1.6
     """Standard deviation of the noise level's logarithm."""
+    decoder_sigma: float = 0.5
+    """Highest noise level from which the talker makes the latents that ``decoder`` learns to decode."""
+    gradient_weight: float = 1.0
+    """Weight of the gradients' error beside that of the colours, for ``decoder``."""
+    code_weight: float = 0.05
+    """Weight of the codes' loss, for ``decoder``."""
     token_dim: int = 256
     audio_dim: int = 390
 
 
+@dataclass
+class _Draw:
+    """A batch of windows with noise: clean and noised latents ``[B, F, C, h, w]``, levels ``[B]``, what is told."""
+
+    frames: Tensor
+    clean: Tensor
+    noised: Tensor
+    sigma: Tensor
+    condition: SVDCondition
+
+
 class SVDStage:
-    """The loss: squared error of the clean latents, weighted by (s^2 + 1) / s^2 as in EDM."""
+    """The loss of ``speech`` and ``emotion``: squared error of the clean latents, weighted by (s^2 + 1) / s^2 (EDM)."""
 
     def __init__(self, config: SVDConfig, corpus: CropCorpus, talker: SVDTalker) -> None:
         self.config, self.corpus, self.talker = config, corpus, talker
@@ -65,22 +85,63 @@ class SVDStage:
 
     def __call__(self, step: int) -> tuple[Tensor, dict[str, float]]:
         self._contexts.close()
+        drawn = self.draw(step)
+        self._contexts.enter_context(self.talker.attending(drawn.condition))
+        error = self.talker.denoise(drawn.noised, drawn.sigma, drawn.condition) - drawn.clean
+        level = drawn.sigma[:, None, None, None, None]
+        loss = (error.square() * (level**2 + 1) / level**2).mean()
+        return loss, {"latent": float(error.detach().square().mean())}
+
+    def draw(self, step: int) -> _Draw:
+        """This process's windows of a step."""
         config, talker = self.config, self.talker
         streams = take_streams(config.loop.seed, step, config.batch_size)
         batch = self.corpus.draw(streams).to(talker.base.unet.device)
         clean = talker.base.encode_frames(batch.frames)
-        logs = [config.sigma_mean + config.sigma_deviation * stream.standard_normal() for stream in streams]
-        sigma = torch.tensor(np.exp(logs), dtype=torch.float32, device=clean.device)
+        levels = [self.noise_level(stream) for stream in streams]
+        sigma = torch.tensor(levels, dtype=torch.float32, device=clean.device)
         noise = np.stack([stream.standard_normal(clean.shape[1:], dtype=np.float32) for stream in streams])
-        level = sigma[:, None, None, None, None]
-        noised = clean + level * torch.from_numpy(noise).to(clean.device)
+        noised = clean + sigma[:, None, None, None, None] * torch.from_numpy(noise).to(clean.device)
         kept = torch.tensor([stream.random() >= config.drop_audio for stream in streams], device=clean.device)
-        emotion = batch.emotion if config.part == "emotion" else None
+        emotion = None if config.part == "speech" else batch.emotion
         condition = talker.condition(batch.reference, batch.features, emotion=emotion, audible=batch.audible & kept)
-        self._contexts.enter_context(talker.attending(condition))
-        error = talker.denoise(noised, sigma, condition) - clean
-        loss = (error.square() * (level**2 + 1) / level**2).mean()
-        return loss, {"latent": float(error.detach().square().mean())}
+        return _Draw(batch.frames, clean, noised, sigma, condition)
+
+    def noise_level(self, rng: np.random.Generator) -> float:
+        """Draw the level of a window's noise."""
+        return float(np.exp(self.config.sigma_mean + self.config.sigma_deviation * rng.standard_normal()))
+
+
+class SVDDecoderStage(SVDStage):
+    """The loss of ``decoder``: colours and gradients of frames made from latents that err as the talker's do."""
+
+    def __call__(self, step: int) -> tuple[Tensor, dict[str, float]]:
+        drawn, talker, config = self.draw(step), self.talker, self.config
+        with torch.no_grad(), talker.attending(drawn.condition):
+            latents = talker.denoise(drawn.noised, drawn.sigma, drawn.condition)
+
+        def decode() -> Tensor:
+            return talker.decode(latents, drawn.condition, chunk=config.window)
+
+        books = [talker.compensator.book]
+        revive_codes(books, step, config.loop.steps, decode)
+        with talker.compensator.collect_losses() as code_losses:
+            frames = decode()
+        share_counts(books)
+        colors = (frames - drawn.frames).abs().mean()
+        edges = (gradients(frames.flatten(0, 1)) - gradients(drawn.frames.flatten(0, 1))).abs().mean()
+        # a clip and scale each
+        codes = torch.stack(code_losses).sum() / config.batch_size
+        loss = colors + config.gradient_weight * edges + config.code_weight * codes
+        figures = {"colors": float(colors.detach()), "edges": float(edges.detach()), "usage": books[0].usage()}
+        return loss, figures
+
+    def noise_level(self, rng: np.random.Generator) -> float:
+        """Draw a low level, as of the last steps of sampling."""
+        return float(rng.uniform(0.02, self.config.decoder_sigma))
+
+
+STAGES: dict[str, type[SVDStage]] = {"speech": SVDStage, "emotion": SVDStage, "decoder": SVDDecoderStage}
 
 
 def trained_parts(talker: SVDTalker, part: str) -> dict[str, nn.Module]:
@@ -89,10 +150,11 @@ def trained_parts(talker: SVDTalker, part: str) -> dict[str, nn.Module]:
     names = {
         "speech": ("conditioner", "audio_adapters", "reference_adapters"),
         "emotion": ("experts", "emotion_encoder"),
+        "decoder": ("compensator",),
     }[part]
     parts: dict[str, nn.Module] = {name: getattr(talker, name) for name in names}
     for module in parts.values():
-        module.requires_grad_(True)
+        module.requires_grad_(True).train()
     return parts
 
 
@@ -113,7 +175,7 @@ def main() -> None:
         if config.init is not None
         else SVDTalker.from_base(base, config.token_dim, config.audio_dim)
     )
-    stage = SVDStage(config, corpus, talker)
+    stage = STAGES[config.part](config, corpus, talker)
     loop = TrainingLoop(config.loop, trained_parts(talker, config.part), stage, talker.save_pretrained)
     device = loop.prepare()
     base.to(device)

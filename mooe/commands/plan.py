@@ -80,6 +80,7 @@ def make_plan(name: str, sides: tuple[int, ...] = SIDES, frames: int = FRAMES) -
     trained = {
         "speech": sum(map(_size, (parts.conditioner, parts.audio_adapters, parts.reference_adapters))),
         "emotion": sum(map(_size, (parts.experts, parts.emotion_encoder))),
+        "decoder": _size(parts.compensator),
     }
     costs = tuple(Cost(side, *count_cost(parts, side, frames)) for side in sides)
     return Plan(_size(parts.unet), trained, _size(parts.vae) + _size(parts.image_encoder), costs)

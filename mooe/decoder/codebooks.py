@@ -7,6 +7,7 @@ as in ViT-VQGAN (Yu et al., 2022), which keeps more of them in use.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -50,7 +51,8 @@ class Codebook(nn.Module):
         self.codes = nn.Parameter(F.normalize(torch.randn(num_codes, code_dim), dim=-1))
         self.hits: Tensor
         self.register_buffer("hits", torch.ones(num_codes))
-        self._queries: Tensor | None = None
+        # of the last batch, by scale, [B, N, code_dim]
+        self._queries: dict[int, Tensor] = {}
 
     def share(self, scale: int) -> slice:
         """The codes that the scale (0 is the coarsest) may use."""
@@ -88,22 +90,24 @@ class Codebook(nn.Module):
         found = torch.bincount(indices.flatten(), minlength=len(self.codes)).to(self.hits.dtype)[part]
         relative = found * (len(found) / indices.numel())
         self.hits[part] = _USAGE_DECAY * self.hits[part] + (1 - _USAGE_DECAY) * relative
-        queries = unit.reshape(-1, unit.shape[-1])
-        self._queries = queries if scale == 0 or self._queries is None else torch.cat([self._queries, queries])
+        self._queries[scale] = unit
 
     @torch.no_grad()
-    def revive(self, seed: int) -> int:
+    def revive(self, seed: int, gather: Callable[[Tensor], Tensor] | None = None) -> int:
         """Move codes that nothing uses to queries of the last batch; returns how many.
 
         Args:
             seed: of the draw, so that a resumed training equals the unbroken one.
+            gather: makes one batch ``[P B, ...]`` of those of P processes ``[B, ...]``; None for one process.
         """
         dead = torch.nonzero(self.hits < _DEAD).flatten()
-        if self._queries is None or not len(dead):
+        if not self._queries or not len(dead):
             return 0
+        batches = [self._queries[scale] for scale in sorted(self._queries)]
+        queries = torch.cat([(batch if gather is None else gather(batch)).flatten(0, 1) for batch in batches])
         generator = torch.Generator().manual_seed(seed)
-        drawn = torch.randint(len(self._queries), (len(dead),), generator=generator).to(dead.device)
-        self.codes[dead] = self._queries[drawn].to(self.codes.dtype)
+        drawn = torch.randint(len(queries), (len(dead),), generator=generator).to(dead.device)
+        self.codes[dead] = queries[drawn].to(self.codes.dtype)
         self.hits[dead] = 1.0
         return len(dead)
 

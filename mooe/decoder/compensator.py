@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import torch
 from diffusers.configuration_utils import ConfigMixin, register_to_config
+from diffusers.loaders.peft import PeftAdapterMixin
 from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -191,7 +192,7 @@ def colorfulness(picture: Tensor) -> Tensor:
     return (spread / _COLORFUL).clamp(0, 1)[:, None, None, None]
 
 
-class PortraitCompensator(ModelMixin, ConfigMixin):
+class PortraitCompensator(ModelMixin, ConfigMixin, PeftAdapterMixin):
     """Motion and appearance compensation of the decoder.
 
     Args:

@@ -1,7 +1,9 @@
-"""LoRA adapters of speakers: how one person speaks, as small matrices beside the video UNet's own weights.
+"""LoRA adapters of speakers: how one person speaks, as small matrices beside the model's own weights.
 
-Low-rank adaptation (Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", ICLR 2022): W' = W + s B A. peft
-holds the matrices, diffusers' mixins load, weigh, fuse and save them; at s = 0 the model is exactly the base model.
+They belong to the video UNet and, where the decoder has learned stages and film to learn from, to the transformers that
+ask its codebooks. Low-rank adaptation (Hu et al., "LoRA: Low-Rank Adaptation of Large Language Models", ICLR 2022):
+W' = W + s B A. peft holds the matrices, diffusers' mixins load, weigh, fuse and save them; at s = 0 the model is the
+base model exactly.
 
 When people blink is not the UNet's business but a schedule's that it follows, so how long a speaker's blinks last is
 kept in the file beside the matrices, and weighed like them.
@@ -10,6 +12,7 @@ kept in the file beside the matrices, and weighed like them.
 from __future__ import annotations
 
 import json
+import logging
 import re
 from collections.abc import Sequence
 from os import PathLike
@@ -19,7 +22,7 @@ from typing import Any
 from diffusers.loaders.lora_base import LORA_ADAPTER_METADATA_KEY, LORA_WEIGHT_NAME_SAFE, LoraBaseMixin
 from diffusers.loaders.peft import PeftAdapterMixin
 from safetensors import SafetensorError, safe_open
-from torch import nn
+from torch import Tensor, nn
 
 from mooe.errors import ConfigError, WeightsError
 
@@ -29,15 +32,23 @@ SPEAKER_TARGETS: tuple[str, ...] = (
     "time_emb_proj", "prior",
 )  # fmt: skip
 
+# Layers of the decoder's transformers, likewise
+DECODER_TARGETS: tuple[str, ...] = ("to_q", "to_k", "to_v", "to_out.0", "to_code", "from_code")
+
+logger = logging.getLogger(__name__)
 SHORTEST_BLINK, LONGEST_BLINK = 0.4, 4.0
 _BLINK_KEY = "speaker.blink_length"
 
 
 class SpeakerLoraMixin(LoraBaseMixin):
-    """LoRA for a pipeline whose ``unet`` is a :class:`diffusers.loaders.peft.PeftAdapterMixin`."""
+    """LoRA for a pipeline whose ``unet`` is a :class:`diffusers.loaders.peft.PeftAdapterMixin`.
 
-    _lora_loadable_modules = ("unet",)
+    So is its ``compensator``, if it has one.
+    """
+
+    _lora_loadable_modules = ("unet", "compensator")
     unet: Any
+    compensator: Any
 
     @property
     def blink_length(self) -> float:
@@ -85,54 +96,66 @@ class SpeakerLoraMixin(LoraBaseMixin):
         """
         if adapter_name is not None and adapter_name in getattr(self.unet, "peft_config", {}):
             raise WeightsError(f"A LoRA adapter named '{adapter_name}' is loaded already: choose another name.")
-        folder = Path(path)
+        folder, parts = Path(path), ["unet"]
         if folder.is_file():
             kwargs["weight_name"] = folder.name
             folder = folder.parent
         if folder.is_dir():
             file = folder / kwargs.setdefault("weight_name", LORA_WEIGHT_NAME_SAFE)
-            _check_fits(file, self.unet)
+            if "compensator" in _check_fits(file, {"unet": self.unet, "compensator": self.compensator}):
+                parts.append("compensator")
         try:
-            self.unet.load_lora_adapter(
-                str(folder) if folder.is_dir() else str(path), prefix="unet", adapter_name=adapter_name, **kwargs
-            )
+            for part in parts:
+                getattr(self, part).load_lora_adapter(
+                    str(folder) if folder.is_dir() else str(path), prefix=part, adapter_name=adapter_name, **kwargs
+                )
+                adapter_name = str(getattr(self, part).active_adapters()[0])
         except (OSError, ValueError, RuntimeError, SafetensorError) as error:
             reason = str(error).strip().splitlines()[0]
             raise WeightsError(
                 f"The LoRA '{path}' cannot be loaded ({reason}): give a file that train_lora.py wrote."
             ) from error
         # a new adapter joins the ones before it only when set_adapters says so
-        name = str(self.unet.active_adapters()[0])
+        name = str(adapter_name)
         lengths, weights = self._speakers()
         lengths[name] = _read_blink_length(folder / kwargs["weight_name"]) if folder.is_dir() else 1.0
         weights.clear()
         weights[name] = 1.0
-        self.unet.eval()
+        for part in parts:
+            getattr(self, part).eval()
 
     def save_lora_weights(self, folder: str | PathLike[str], adapter_name: str = "default") -> None:
         """Write an adapter as ``pytorch_lora_weights.safetensors`` in ``folder`` (WeightsError if not loaded)."""
         if adapter_name not in getattr(self.unet, "peft_config", {}):
             raise WeightsError(f"There is no LoRA adapter '{adapter_name}' to save: load or train it first.")
-        save_unet_lora(self.unet, folder, adapter_name, self._speakers()[0].get(adapter_name, 1.0))
+        adapted = adapter_name in getattr(self.compensator, "peft_config", {})
+        save_unet_lora(
+            self.unet, folder, adapter_name, self._speakers()[0].get(adapter_name, 1.0),
+            self.compensator if adapted else None,
+        )  # fmt: skip
 
     def fuse_lora(
         self,
-        components: Sequence[str] = ("unet",),
+        components: Sequence[str] = ("unet", "compensator"),
         lora_scale: float = 1.0,
         safe_fusing: bool = False,
         adapter_names: list[str] | None = None,
         **kwargs: Any,
     ) -> None:
-        """Add the active adapters into the UNet's own weights, which costs no time when sampling."""
+        """Add the active adapters into the model's own weights, which costs no time when sampling."""
         super().fuse_lora(list(components), lora_scale, safe_fusing, adapter_names, **kwargs)
 
-    def unfuse_lora(self, components: Sequence[str] = ("unet",), **kwargs: Any) -> None:
+    def unfuse_lora(self, components: Sequence[str] = ("unet", "compensator"), **kwargs: Any) -> None:
         """Take fused adapters out again; the weights come back up to rounding."""
         super().unfuse_lora(list(components), **kwargs)
 
 
 def save_unet_lora(
-    unet: Any, folder: str | PathLike[str], adapter_name: str = "default", blink_length: float = 1.0
+    unet: Any,
+    folder: str | PathLike[str],
+    adapter_name: str = "default",
+    blink_length: float = 1.0,
+    compensator: Any = None,
 ) -> None:
     """Write one adapter of a UNet in the layout that :meth:`SpeakerLoraMixin.load_lora_weights` reads.
 
@@ -141,17 +164,19 @@ def save_unet_lora(
         folder: made if needed.
         adapter_name: which adapter.
         blink_length: of the speaker's blinks, 1 is usual.
+        compensator: the decoder's learned stages, if they have the adapter as well.
     """
     from peft.utils import get_peft_model_state_dict
 
-    metadata = {f"unet.{key}": value for key, value in unet.peft_config[adapter_name].to_dict().items()}
-    metadata[_BLINK_KEY] = blink_length
-    layers = get_peft_model_state_dict(unet, adapter_name=adapter_name)
+    metadata: dict[str, Any] = {_BLINK_KEY: blink_length}
+    layers: dict[str, Tensor] = {}
+    for name, model in (("unet", unet), ("compensator", compensator)):
+        if model is not None:
+            metadata |= {f"{name}.{key}": value for key, value in model.peft_config[adapter_name].to_dict().items()}
+            matrices = get_peft_model_state_dict(model, adapter_name=adapter_name)
+            layers |= LoraBaseMixin.pack_weights({k: v.contiguous() for k, v in matrices.items()}, name)
     temporary = Path(folder) / "unfinished"
-    LoraBaseMixin.write_lora_layers(
-        LoraBaseMixin.pack_weights({k: v.contiguous() for k, v in layers.items()}, "unet"), str(temporary), True,
-        LORA_WEIGHT_NAME_SAFE, None, True, metadata,
-    )  # fmt: skip
+    LoraBaseMixin.write_lora_layers(layers, str(temporary), True, LORA_WEIGHT_NAME_SAFE, None, True, metadata)
     (temporary / LORA_WEIGHT_NAME_SAFE).replace(Path(folder) / LORA_WEIGHT_NAME_SAFE)
     temporary.rmdir()
 
@@ -164,7 +189,8 @@ def add_speaker_lora(
     All other weights are frozen.
 
     Args:
-        unet: a :class:`mooe.motion.unet.MotionUNet`, or any model with diffusers' adapter mixin.
+        unet: a :class:`mooe.motion.unet.MotionUNet`, or any model with diffusers' adapter mixin, such as a
+            :class:`~mooe.decoder.compensator.PortraitCompensator` with ``DECODER_TARGETS``.
         rank: r, the inner width of the matrices.
         alpha: numerator of the scale s = alpha / rank.
         targets: ends of the names of the layers to adapt.
@@ -179,7 +205,7 @@ def add_speaker_lora(
     pattern = rf"(.*\.)?({'|'.join(re.escape(t) for t in targets)})"
     model: Any = unet
     if not any(re.fullmatch(pattern, name) for name, _ in model.named_modules()):
-        raise ConfigError(f"No layer of the UNet is named {', '.join(targets)}: correct 'targets'.")
+        raise ConfigError(f"No layer of {type(unet).__name__} is named {', '.join(targets)}: correct 'targets'.")
     model.requires_grad_(False)
     model.add_adapter(LoraConfig(r=rank, lora_alpha=alpha, target_modules=pattern, init_lora_weights=True))
 
@@ -190,21 +216,34 @@ def _read_blink_length(file: Path) -> float:
     return min(max(float(stored.get(_BLINK_KEY, 1.0)), SHORTEST_BLINK), LONGEST_BLINK)
 
 
-def _check_fits(file: Path, unet: nn.Module) -> None:
-    """Raise WeightsError unless every matrix in the file belongs to a layer of this UNet, with its widths."""
+def _check_fits(file: Path, models: dict[str, nn.Module | None]) -> set[str]:
+    """Which of the models the file adapts.
+
+    Raises:
+        WeightsError: a matrix belongs to no layer of these models, or has other widths.
+    """
     if not file.is_file():
         raise WeightsError(f"There is no LoRA in '{file.parent}': give a file or folder that train_lora.py wrote.")
-    modules = {name.replace(".base_layer", ""): module for name, module in unet.named_modules()}
     try:
         with safe_open(str(file), "pt") as tensors:
             shapes = {key: tensors.get_slice(key).get_shape() for key in tensors.keys()}  # noqa: SIM118
     except (OSError, SafetensorError) as error:
         raise WeightsError(f"The LoRA '{file}' is damaged ({error}): train or copy it again.") from error
+    if models["compensator"] is None and any(key.startswith("compensator.") for key in shapes):
+        logger.warning("The decoder has no learned stages, so the LoRA '%s' adapts the motion alone.", file)
+        shapes = {key: shape for key, shape in shapes.items() if not key.startswith("compensator.")}
+    layers = {
+        f"{part}.{name.replace('.base_layer', '')}": module
+        for part, model in models.items()
+        if model is not None
+        for name, module in model.named_modules()
+    }
     for key, shape in shapes.items():
-        path, _, matrix = key.removeprefix("unet.").removesuffix(".weight").rpartition(".")
-        weight = getattr(modules.get(path), "weight", None)
+        path, _, matrix = key.removesuffix(".weight").rpartition(".")
+        weight = getattr(layers.get(path), "weight", None)
         side = {"lora_A": 1, "lora_B": 0}.get(matrix)
-        if not key.startswith("unet.") or weight is None or side is None or shape[side] != weight.shape[side]:
+        if weight is None or side is None or shape[side] != weight.shape[side]:
             raise WeightsError(
                 f"The LoRA '{file}' was made for another UNet ('{key}' does not fit): give one trained with this model."
             )
+    return {key.partition(".")[0] for key in shapes}

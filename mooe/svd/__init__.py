@@ -1,6 +1,7 @@
-"""The GPU size: the same emotion experts on Stable Video Diffusion's UNet and image latents."""
+"""The GPU size: the same emotion experts and codebooks on Stable Video Diffusion's UNet and image latents."""
 
 from mooe.svd.adapters import SVDConditioner, TokenAdapters
+from mooe.svd.compensation import LatentCompensator
 from mooe.svd.talker import SVDBase, SVDTalker
 
-__all__ = ["SVDBase", "SVDConditioner", "SVDTalker", "TokenAdapters"]
+__all__ = ["LatentCompensator", "SVDBase", "SVDConditioner", "SVDTalker", "TokenAdapters"]

@@ -13,6 +13,7 @@ from mooe.emotion.adapters import MoEEAdapters
 from mooe.emotion.latents import EmotionToLatents
 from mooe.motion.unet import AUDIO_CONTEXT
 from mooe.svd.adapters import SVDConditioner, TokenAdapters
+from mooe.svd.compensation import LatentCompensator
 
 
 @dataclass(frozen=True)
@@ -27,6 +28,7 @@ class RealSizeParts:
     reference_adapters: TokenAdapters
     experts: MoEEAdapters
     emotion_encoder: EmotionToLatents
+    compensator: LatentCompensator
 
 
 def real_size_parts() -> RealSizeParts:
@@ -51,7 +53,7 @@ def real_size_parts() -> RealSizeParts:
     audio.attach(unet)
     return RealSizeParts(
         unet, vae, CLIPVisionModelWithProjection(vision), SVDConditioner(), audio, reference, experts,
-        EmotionToLatents(),
+        EmotionToLatents(), LatentCompensator.from_vae(vae),
     )  # fmt: skip
 
 

@@ -2,14 +2,15 @@
 
 The UNet denoises image latents of a window of frames (Blattmann et al., "Stable Video Diffusion", 2023) with the EDM
 preconditioning that it was trained with (Karras et al., 2022). It is frozen; what is trained is beside it: audio and
-reference tokens with their attentions, the Mixture of Emotion Experts, Emotion-to-Latents.
+reference tokens with their attentions, the Mixture of Emotion Experts, Emotion-to-Latents, and codebook compensation in
+the latent decoder.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
 from typing import Any, Self
@@ -22,6 +23,7 @@ from mooe.emotion.latents import EmotionToLatents
 from mooe.errors import WeightsError
 from mooe.motion.unet import AUDIO_CONTEXT
 from mooe.svd.adapters import SVDConditioner, TokenAdapters
+from mooe.svd.compensation import LatentCompensator
 from mooe.weights import own_memory
 
 PUBLISHED = "stabilityai/stable-video-diffusion-img2vid-xt"
@@ -32,6 +34,7 @@ _PARTS: dict[str, Any] = {
     "reference_adapters": TokenAdapters,
     "experts": MoEEAdapters,
     "emotion_encoder": EmotionToLatents,
+    "compensator": LatentCompensator,
 }
 
 
@@ -92,12 +95,23 @@ class SVDBase:
         flat = self.vae.encode(frames.flatten(0, 1).to(self.vae.dtype)).latent_dist.mode()
         return (flat * self.vae.config.scaling_factor).unflatten(0, frames.shape[:2]).float()
 
+    def decode(self, latents: Tensor, chunk: int = 8) -> Tensor:
+        """Latents ``[B, F, C, h, w]`` -> frames ``[B, F, 3, 8 h, 8 w]``, [-1, 1] and a little beyond.
+
+        The decoder sees ``chunk`` frames of a clip at a time.
+        """
+        # encoded latents come channels last, on which PyTorch 2's backward pass through the decoder crashes on CPUs
+        scaled = latents.to(self.vae.dtype).contiguous() / self.vae.config.scaling_factor
+        clips = [
+            torch.cat([self.vae.decode(part, num_frames=len(part)).sample for part in clip.split(chunk)])
+            for clip in scaled
+        ]
+        return torch.stack(clips).float()
+
     @torch.no_grad()
     def decode_frames(self, latents: Tensor, chunk: int = 8) -> Tensor:
-        """Latents ``[B, F, C, h, w]`` -> frames ``[B, F, 3, 8 h, 8 w]`` in [-1, 1], ``chunk`` frames at a time."""
-        flat = latents.flatten(0, 1).to(self.vae.dtype) / self.vae.config.scaling_factor
-        parts = [self.vae.decode(part, num_frames=len(part)).sample for part in flat.split(chunk)]
-        return torch.cat(parts).unflatten(0, latents.shape[:2]).float().clamp(-1, 1)
+        """Latents -> frames as :meth:`decode`, in [-1, 1] and without gradients."""
+        return self.decode(latents, chunk).clamp(-1, 1)
 
     @torch.no_grad()
     def embed_picture(self, picture: Tensor) -> Tensor:
@@ -137,8 +151,8 @@ class SVDTalker(nn.Module):
     """What is trained beside Stable Video Diffusion, attached to it.
 
     Args:
-        base: the published parts; their UNet gets the attentions attached.
-        conditioner, audio_adapters, reference_adapters, experts, emotion_encoder: the trained parts.
+        base: the published parts; their UNet gets the attentions attached, their decoder the compensation.
+        conditioner, audio_adapters, reference_adapters, experts, emotion_encoder, compensator: the trained parts.
     """
 
     def __init__(
@@ -149,14 +163,16 @@ class SVDTalker(nn.Module):
         reference_adapters: TokenAdapters,
         experts: MoEEAdapters,
         emotion_encoder: EmotionToLatents,
+        compensator: LatentCompensator,
     ) -> None:
         super().__init__()
         self.conditioner, self.audio_adapters, self.reference_adapters = conditioner, audio_adapters, reference_adapters
-        self.experts, self.emotion_encoder = experts, emotion_encoder
+        self.experts, self.emotion_encoder, self.compensator = experts, emotion_encoder, compensator
         # not a module of this one: it is frozen and saved by others
         self._base = (base,)
         for adapters in (reference_adapters, audio_adapters, experts):
             adapters.attach(base.unet)
+        compensator.attach(base.vae)
 
     @property
     def base(self) -> SVDBase:
@@ -174,6 +190,7 @@ class SVDTalker(nn.Module):
             TokenAdapters.from_unet(base.unet, token_dim=token_dim),
             MoEEAdapters.from_unet(base.unet, latent_dim=encoder.config["latent_dim"], **emotion),
             encoder,
+            LatentCompensator.from_vae(base.vae),
         )
 
     def save_pretrained(self, folder: str | PathLike[str]) -> None:
@@ -226,12 +243,29 @@ class SVDTalker(nn.Module):
         out = unet(inputs, sigma.log() / 4, condition.image_embedding.to(unet.dtype), times, return_dict=False)[0]
         return noised / (level**2 + 1) - level / (level**2 + 1).sqrt() * out.float()
 
+    def decode(self, latents: Tensor, condition: SVDCondition, chunk: int = 8) -> Tensor:
+        """Latents ``[B, F, C, h, w]`` -> frames ``[B, F, 3, 8 h, 8 w]``, [-1, 1] and a little beyond.
+
+        The codebooks refine them for the person of the reference picture; see :meth:`SVDBase.decode` for ``chunk``.
+        """
+        clips = []
+        for clip, person in zip(latents, condition.image_latents, strict=True):
+            with self.compensator.condition(person[None]):
+                clips.append(self.base.decode(clip[None], chunk))
+        return torch.cat(clips)
+
+    @torch.no_grad()
+    def decode_frames(self, latents: Tensor, condition: SVDCondition, chunk: int = 8) -> Tensor:
+        """Latents -> frames as :meth:`decode`, in [-1, 1] and without gradients."""
+        return self.decode(latents, condition, chunk).clamp(-1, 1)
+
     @torch.no_grad()
     def sample(
         self,
         condition: SVDCondition,
         generator: torch.Generator,
         num_inference_steps: int = 25,
+        audio_guidance: float = 1.0,
         on_step: Callable[[int, Tensor], None] | None = None,
     ) -> Tensor:
         """Latents ``[B, F, C, h, w]`` of a window, by Euler steps over the scheduler's noise levels.
@@ -240,16 +274,23 @@ class SVDTalker(nn.Module):
             condition: what the window is told.
             generator: source of the noise, on the CPU.
             num_inference_steps: denoising steps.
+            audio_guidance: how far to go from no sound towards the sound; other than 1 takes twice the time.
             on_step: called after each step with its number and the latents.
         """
         scheduler, still = self.base.scheduler, condition.image_latents
         scheduler.set_timesteps(num_inference_steps, device=still.device)
         shape = (len(still), condition.num_frames, *still.shape[1:])
         latents = torch.randn(shape, generator=generator).to(still.device) * scheduler.sigmas[0]
-        with self.attending(condition):
-            for number, (level, following) in enumerate(zip(scheduler.sigmas[:-1], scheduler.sigmas[1:], strict=True)):
-                clean = self.denoise(latents, level.to(still.device).expand(len(still)), condition)
-                latents = clean + (latents - clean) * (following / level)
-                if on_step is not None:
-                    on_step(number, latents)
+        silent = replace(condition, audible=torch.zeros(len(still), dtype=torch.bool, device=still.device))
+        for number, (level, following) in enumerate(zip(scheduler.sigmas[:-1], scheduler.sigmas[1:], strict=True)):
+            sigma = level.to(still.device).expand(len(still))
+            with self.attending(condition):
+                clean = self.denoise(latents, sigma, condition)
+            if audio_guidance != 1:
+                with self.attending(silent):
+                    unheard = self.denoise(latents, sigma, condition)
+                clean = unheard + audio_guidance * (clean - unheard)
+            latents = clean + (latents - clean) * (following / level)
+            if on_step is not None:
+                on_step(number, latents)
         return latents

@@ -210,7 +210,8 @@ def _clip_record(
     numbers = list(ACTION_UNITS)
     return {
         "name": name,
-        "start": round(motion.start, 2),
+        # the first picture may come a hair before 0, which would read -0.0
+        "start": round(max(motion.start, 0.0), 2),
         "seconds": round(len(motion.displacement) / 25, 2),
         "emotion": {e: round(float(w), 2) for e, w in zip(EMOTIONS, emotion, strict=True) if w > 0},
         "labelled": labelled,

@@ -1,0 +1,123 @@
+"""The training of speakers' adapters at toy size."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from mooe.decoder.compensator import PortraitCompensator
+from mooe.errors import ConfigError
+from mooe.pipeline import MoEEPipeline
+from tests.test_prepare import clip
+from training.common import LoopConfig, TrainingLoop
+from training.corpus.filmed import FilmedCorpus
+from training.corpus.frames import FrameSample, save_shard
+from training.motion_batch import draw_batch, noise_latents
+from training.train_lora import (
+    DecoderLoraConfig,
+    LoraStage,
+    LoraTrainingConfig,
+    LoraWithDecoderStage,
+    adapted_compensator,
+    add_speaker_lora,
+)
+
+WINDOW = 12
+
+
+@pytest.fixture
+def pipeline() -> MoEEPipeline:
+    pipeline = MoEEPipeline.from_pretrained("debug")
+    pipeline.adapters.requires_grad_(False)
+    pipeline.emotion_encoder.requires_grad_(False)
+    return pipeline
+
+
+def settings(folder: Path, steps: int = 6, **others: object) -> LoraTrainingConfig:
+    loop = LoopConfig(folder, steps, 1e-3, warmup_steps=1, log_every=2, mixed_precision="no", report_to="none")
+    return LoraTrainingConfig(loop, rank=2, alpha=2, batch_size=2, window=WINDOW, **others)  # type: ignore[arg-type]
+
+
+def motion_stage(pipeline: MoEEPipeline, config: LoraTrainingConfig, folder: Path, audible: bool = True) -> LoraStage:
+    clip(frames=30, audible=audible, width=390).save(folder / "a.npz")
+    corpus = FilmedCorpus([folder / "a.npz"], WINDOW)
+    add_speaker_lora(pipeline.unet, config.rank, config.alpha, config.targets)
+    return LoraStage(config, corpus, pipeline.codec, pipeline.unet, pipeline.adapters, pipeline.emotion_encoder)
+
+
+def shake(module: torch.nn.Module) -> None:
+    for parameter in module.parameters():
+        if parameter.requires_grad:
+            torch.nn.init.normal_(parameter, std=0.2)
+
+
+def test_emotions_are_kept_by_a_new_adapter_and_not_by_just_any(pipeline: MoEEPipeline, tmp_path: Path) -> None:
+    # experts of chance weights start as nothing
+    with torch.no_grad():
+        for parameter in pipeline.adapters.parameters():
+            parameter.add_(0.05 * torch.randn_like(parameter))
+    stage = motion_stage(pipeline, settings(tmp_path, emotion_share=1.0), tmp_path)
+    assert float(stage(0)[0].detach()) < 1e-9
+    shake(pipeline.unet)
+    loss, figures = stage(0)
+    assert float(loss.detach()) > 1e-4 and set(figures) == {"emotion"}
+    loss.backward()
+    assert all(p.grad is None for p in pipeline.adapters.parameters())
+
+
+def test_the_mouth_of_silent_film_stays_as_it_is_without_the_adapter(pipeline: MoEEPipeline, tmp_path: Path) -> None:
+    stage = motion_stage(pipeline, settings(tmp_path), tmp_path, audible=False)
+    streams = [np.random.default_rng(number) for number in range(2)]
+    batch = draw_batch([stage.corpus.sample(stream) for stream in streams], pipeline.codec, streams)
+    noised, timestep = noise_latents(batch, streams)
+    before = stage.with_own_mouths(batch, noised, timestep).latents
+    shake(pipeline.unet)
+    after = stage.with_own_mouths(batch, noised, timestep).latents
+    assert torch.equal(before, after)
+    mouth = stage.mouth.bool().expand_as(after)
+    assert not torch.equal(after[mouth], batch.latents[mouth])
+    assert torch.equal(after[~mouth], batch.latents[~mouth])
+    assert float(stage.lip_loss(torch.randn_like(batch.latents), batch)) == 0
+
+
+def frames(folder: Path) -> Path:
+    """A shard of random frame samples."""
+    rng = np.random.default_rng(0)
+
+    def picture() -> np.ndarray:
+        return rng.integers(0, 255, (256, 256, 3), np.uint8)
+
+    still = np.zeros((64, 64, 2), np.float32)
+    points = rng.uniform(60, 200, (478, 2)).astype(np.float32)
+    region = np.zeros((256, 256), np.uint8)
+    region[120:160, 100:160] = 2
+    samples = [
+        FrameSample(picture(), picture(), picture(), region, still, still, still[..., 0] > 0, points, points)
+        for _ in range(2)
+    ]
+    save_shard(folder / "train" / "films" / "me-0.npz", samples)
+    return folder
+
+
+def test_the_decoders_codebooks_are_adapted_and_stay(pipeline: MoEEPipeline, tmp_path: Path) -> None:
+    decoder = DecoderLoraConfig(frames(tmp_path / "frames"), share=0.5, batch_size=1)
+    config = settings(tmp_path / "run", decoder=decoder)
+    with pytest.raises(ConfigError, match="no learned stages"):
+        adapted_compensator(pipeline, config)
+    torch.manual_seed(0)
+    pipeline.register_modules(compensator=PortraitCompensator(motion_codes=12, appearance_codes=12))
+    # what starts at zero lets no gradient through
+    shake(pipeline.compensator)
+    compensator = adapted_compensator(pipeline, config)
+    assert compensator is not None
+    stage = LoraWithDecoderStage(config, decoder, motion_stage(pipeline, config, tmp_path), compensator)
+    before = {name: value.clone() for name, value in compensator.state_dict().items()}
+    loop = TrainingLoop(config.loop, {"unet": pipeline.unet, "compensator": compensator}, stage, lambda folder: None)
+    loop.prepare()
+    loop.run()
+    changed = {name for name, value in compensator.state_dict().items() if not torch.equal(value, before[name])}
+    assert changed and all("lora_" in name for name in changed)
+    assert {"fill_l1", "latent", "emotion"} <= {name for step in range(20) for name in stage(step)[1]}
