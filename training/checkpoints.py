@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -72,9 +73,15 @@ def whole_weights(root: nn.Module) -> Iterator[None]:
         yield
         return
     unshard()
+    # FSDP cuts the weights again whenever somebody asks for a state dict, which one process alone may do here
+    hooks = [(module, module._state_dict_pre_hooks) for module in root.modules()]
+    for module, _ in hooks:
+        module._state_dict_pre_hooks = OrderedDict()
     try:
         yield
     finally:
+        for module, kept in hooks:
+            module._state_dict_pre_hooks = kept
         reshard()
 
 
