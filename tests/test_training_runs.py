@@ -182,7 +182,7 @@ def svd_command(folder: Path) -> list[str]:
     return [
         str(ROOT / "training" / "train_svd.py"), "--config", str(ROOT / "configs" / "svd.yaml"),
         "--set", f"filmed={folder / 'clips'}", f"svd={folder / 'svd'}", "window=4", "token_dim=16", "audio_dim=20",
-        "loop.mixed_precision=no", "part=speech",
+        "loop.mixed_precision='no'", "part=speech",
     ]  # fmt: skip
 
 

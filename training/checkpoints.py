@@ -120,5 +120,7 @@ def write_checkpoint(output: Path, step: int, state: dict[str, Any], keep: int) 
 
 def read_checkpoint(folder: Path, device: torch.device) -> tuple[int, dict[str, Any]]:
     """The step and the state of a checkpoint."""
-    state = torch.load(folder / "state.pt", map_location=device, weights_only=True)
+    # torch knows no numbered CPUs, which is what a process among several on one machine calls its device
+    place = torch.device("cpu") if device.type == "cpu" else device
+    state = torch.load(folder / "state.pt", map_location=place, weights_only=True)
     return int(json.loads((folder / "progress.json").read_text())["step"]), state

@@ -266,18 +266,26 @@ class TrainingLoop:
             "optimizer": gather(self.optimizer.state_dict()),
             "ema": gather(self.ema.state_dict()),
         }
-        failure: OutputError | None = None
-        # whatever fails in the main process, all meet at the end
+        # the state refers to the weights in training, so it is written before the averaged ones take their place
+        failure = self._tried(lambda: self._write(state))
         with averaged(self.ema, self.parameters), whole_weights(self.objective):
-            if self.accelerator.is_main_process:
-                try:
-                    folder = write_checkpoint(self.config.output, self.step, state, self.config.keep_checkpoints)
-                    logger.info("saved %s", folder)
-                    self._publish()
-                except OutputError as error:
-                    failure = error
+            # whatever fails in the main process, all meet at the end
+            failure = failure or self._tried(self._publish)
         self.accelerator.wait_for_everyone()
         return failure
+
+    def _tried(self, writing: Callable[[], None]) -> OutputError | None:
+        """Let the main process write; returns why it could not."""
+        if self.accelerator.is_main_process:
+            try:
+                writing()
+            except OutputError as error:
+                return error
+        return None
+
+    def _write(self, state: dict[str, Any]) -> None:
+        folder = write_checkpoint(self.config.output, self.step, state, self.config.keep_checkpoints)
+        logger.info("saved %s", folder)
 
     def _publish(self) -> None:
         """Write the weights in place, and a video of what they do."""
