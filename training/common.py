@@ -267,12 +267,17 @@ class TrainingLoop:
             "ema": gather(self.ema.state_dict()),
         }
         failure: OutputError | None = None
+        if self.accelerator.is_main_process:
+            try:
+                # before averaging: the state holds the weights in training themselves, not copies
+                folder = write_checkpoint(self.config.output, self.step, state, self.config.keep_checkpoints)
+                logger.info("saved %s", folder)
+            except OutputError as error:
+                failure = error
         # whatever fails in the main process, all meet at the end
         with averaged(self.ema, self.parameters), whole_weights(self.objective):
-            if self.accelerator.is_main_process:
+            if self.accelerator.is_main_process and failure is None:
                 try:
-                    folder = write_checkpoint(self.config.output, self.step, state, self.config.keep_checkpoints)
-                    logger.info("saved %s", folder)
                     self._publish()
                 except OutputError as error:
                     failure = error
