@@ -1,7 +1,7 @@
 """Put trained weights together as a pipeline folder, in half precision.
 
 python training/pack_pipeline.py --runs runs --out mooe/assets/pipeline
-python training/pack_pipeline.py --runs runs --distilled runs/distill/weights --out fast   # the student of train_distill.py
+python training/pack_pipeline.py --runs runs --distilled runs/distill/weights --out fast   # train_distill.py's student
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ and the student is taught the clean latents from which a single such step ends i
 
     x* = (s z_u - u z_s) / (s - u)
 
-which is Salimans and Ho's target (their appendix G) with alpha = 1 - s and sigma = s. The scales of guidance are baked
+which is Salimans and Ho's target (their algorithm 2) with alpha = 1 - s and sigma = s. The scales of guidance are baked
 into the student, which needs one pass a step: sample it with scales 1 and ``num_inference_steps``. To halve the steps
 again, name the weights that came out as ``motion`` and ``emotion``, and another output folder. Run the same command
 again to resume.
@@ -82,7 +82,7 @@ class DistillConfig:
     compound_share: float = 0.35
     """Share of the emotional takes that mix two emotions."""
     drop_audio: float = 0.1
-    """Share of takes whose sound is withheld, so that the student can still be guided and keeps still in silence."""
+    """Share of takes whose sound is withheld, so that the student learns its teacher's motion without sound too."""
 
     def __post_init__(self) -> None:
         for name in ("num_inference_steps", "teacher_steps_per_step"):
@@ -201,9 +201,7 @@ class DistillStage:
         return loss, {"latent": float(loss.detach()), "result": float(missed.square().mean())}
 
     @torch.no_grad()
-    def teach(
-        self, batch: Batch, sample: Tensor, levels: Tensor, present: Tensor, emotion_latents: Tensor
-    ) -> Tensor:
+    def teach(self, batch: Batch, sample: Tensor, levels: Tensor, present: Tensor, emotion_latents: Tensor) -> Tensor:
         """Where the teacher's steps lead, with guidance.
 
         Args:
