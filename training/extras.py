@@ -139,12 +139,15 @@ def preview_pipeline(
     ).to("cpu")  # fmt: skip
 
 
-def make_preview(config: PreviewConfig | None, build: Callable[[], MoEEPipeline]) -> Callable[[Path], None] | None:
+def make_preview(
+    config: PreviewConfig | None, build: Callable[[], MoEEPipeline], **sampling: Any
+) -> Callable[[Path], None] | None:
     """A function that writes a video with a pipeline made of the weights as they are; None where none is wished.
 
     Args:
         config: what to show.
         build: makes the pipeline; it must not change the modules in training.
+        sampling: further arguments of the pipeline's call, such as ``num_inference_steps``.
 
     Raises:
         MooeError: the portrait or the speech cannot be used.
@@ -167,6 +170,7 @@ def make_preview(config: PreviewConfig | None, build: Callable[[], MoEEPipeline]
             paste_back=False,
             # the head has a stage of its own
             head_motion=0.0,
+            **sampling,
         )
         height, width = clip.frames.shape[1:3]
         with VideoWriter(path, width, height, audio=clip.audio, force=True) as video:

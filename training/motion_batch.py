@@ -121,16 +121,25 @@ def noise_latents(
     Returns:
         Noised latents ``[B, F, C, h, w]`` and timesteps (level times 1000) ``[B]``; levels are logit-normal.
     """
-    clean = batch.latents if start is None else start
-    levels, noises = [], []
-    for stream in streams_of(rng, len(clean)):
+    levels = []
+    streams = streams_of(rng, len(batch.latents))
+    for stream in streams:
         level = 1 / (1 + np.exp(-(stream.standard_normal() * 1.3 + 0.4)))
         levels.append(1.0 if stream.random() < pure_share else level)
-        noises.append(stream.standard_normal(clean.shape[1:], dtype=np.float32))
-    sigma = torch.tensor(levels, dtype=torch.float32, device=clean.device)
+    sigma = torch.tensor(levels, dtype=torch.float32, device=batch.latents.device)
     if most is not None:
         sigma = sigma * most
+    return mix_noise(batch, sigma, streams, start), sigma * 1000
+
+
+def mix_noise(batch: Batch, level: Tensor, rng: Streams, start: Tensor | None = None) -> Tensor:
+    """The latents at given noise levels ``[B]`` on the straight path to noise, ``[B, F, C, h, w]``.
+
+    What is known stays clean; ``start`` and ``rng`` are those of :func:`noise_latents`.
+    """
+    clean = batch.latents if start is None else start
+    noises = [stream.standard_normal(clean.shape[1:], dtype=np.float32) for stream in streams_of(rng, len(clean))]
     noise = torch.from_numpy(np.stack(noises)).to(clean.device)
-    spread = sigma[:, None, None, None, None]
+    spread = level[:, None, None, None, None]
     noised = (1 - spread) * clean + spread * noise
-    return torch.where(batch.known > 0, batch.latents, noised), sigma * 1000
+    return torch.where(batch.known > 0, batch.latents, noised)

@@ -1,6 +1,7 @@
 """Put trained weights together as a pipeline folder, in half precision.
 
 python training/pack_pipeline.py --runs runs --out mooe/assets/pipeline
+python training/pack_pipeline.py --runs runs --distilled runs/distill/weights --out fast   # train_distill.py's student
 """
 
 from __future__ import annotations
@@ -26,13 +27,15 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, required=True, help="folder with codec, motion, emotion and pose")
     parser.add_argument("--out", type=Path, required=True, help="pipeline folder; replaced")
     parser.add_argument("--decoder", type=Path, help="weights of the decoder's learned stages, if they shall be used")
+    parser.add_argument("--distilled", type=Path, help="weights of train_distill.py, instead of the runs' own motion")
     options = parser.parse_args()
     runs = options.runs
+    trained = options.distilled or runs
     pipeline = MoEEPipeline(
         MotionCodec.from_pretrained(runs / "codec"),
-        MotionUNet.from_pretrained(runs / "motion/weights"),
-        MoEEAdapters.from_pretrained(runs / "emotion/weights/adapters"),
-        EmotionToLatents.from_pretrained(runs / "emotion/weights/emotion_encoder"),
+        MotionUNet.from_pretrained(trained / "motion/weights"),
+        MoEEAdapters.from_pretrained(trained / "emotion/weights/adapters"),
+        EmotionToLatents.from_pretrained(trained / "emotion/weights/emotion_encoder"),
         HeadPosePredictor.from_pretrained(runs / "pose/weights"),
         FlowMatchEulerDiscreteScheduler(shift=2.0),
         PortraitCompensator.from_pretrained(options.decoder) if options.decoder else None,

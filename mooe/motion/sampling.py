@@ -57,6 +57,50 @@ def window_starts(num_frames: int) -> list[int]:
     return list(range(0, max(num_frames - CARRIED, 1), WINDOW - CARRIED))
 
 
+def guided_latents(
+    unet: MotionUNet,
+    adapters: MoEEAdapters,
+    guidance: Guidance,
+    sample: Tensor,
+    timestep: Tensor,
+    conditioning: Conditioning,
+    silent: Conditioning | None,
+    emotional: bool,
+    known: Tensor,
+) -> Tensor:
+    """Clean latents with guidance: away from neutral, then away from silence; a pass of the UNet for each.
+
+    To be called within :meth:`mooe.emotion.adapters.MoEEAdapters.condition`, which tells the emotion.
+
+    Args:
+        unet: the video UNet.
+        adapters: emotion experts attached to it.
+        guidance: guidance scales.
+        sample: noised latents, clean where ``known`` is 1, ``[B, F, C, h, w]``.
+        timestep: noise level times 1000, of each window ``[B]`` or of all.
+        conditioning: sound and controls.
+        silent: the same without the sound, or None where the sound is not exaggerated.
+        emotional: whether any window has an emotion.
+        known: mask ``[B, F, 1, h, w]``.
+
+    Returns:
+        Clean latents ``[B, F, C, h, w]`` in float32.
+    """
+
+    def clean_latents(condition: Conditioning) -> Tensor:
+        return unet(sample, timestep.float().reshape(-1), condition, known).float()
+
+    predicted = clean_latents(conditioning)
+    if guidance.emotion != 1 and emotional:
+        with adapters.condition(None):
+            neutral = clean_latents(conditioning)
+        predicted = neutral + guidance.emotion * (predicted - neutral)
+    if silent is not None:
+        mute = clean_latents(silent)
+        predicted = mute + guidance.audio * (predicted - mute)
+    return predicted
+
+
 class WindowSampler:
     """Denoises one window after the other.
 
@@ -126,9 +170,10 @@ class WindowSampler:
         with self.adapters.condition(inputs.emotion_latents), self.adapters.collect_gates() as record:
             for number, timestep in enumerate(self.scheduler.timesteps):
                 sample = torch.where(known > 0, clean, sample)
-                predicted = self._predict(
-                    sample.to(dtype), timestep, conditioning, silent, inputs.emotion_latents is not None, known
-                )
+                predicted = guided_latents(
+                    unet, self.adapters, self.guidance, sample.to(dtype), timestep, conditioning, silent,
+                    inputs.emotion_latents is not None, known,
+                )  # fmt: skip
                 level = (timestep.float() / 1000).clamp(min=1e-4)
                 sample = self.scheduler.step((sample - predicted) / level, timestep, sample, return_dict=False)[0]
                 if self.on_step is not None:
@@ -138,27 +183,3 @@ class WindowSampler:
         sample = torch.where(known > 0, clean, sample)
         self._carried = sample[:, -CARRIED:]
         return sample, None if gates is None else gates[0].cpu()
-
-    def _predict(
-        self,
-        sample: Tensor,
-        timestep: Tensor,
-        conditioning: Conditioning,
-        silent: Conditioning | None,
-        emotional: bool,
-        known: Tensor,
-    ) -> Tensor:
-        """Clean latents with guidance: away from neutral, then away from silence."""
-
-        def clean_latents(condition: Conditioning) -> Tensor:
-            return self.unet(sample, timestep.float().reshape(1), condition, known).float()
-
-        predicted = clean_latents(conditioning)
-        if self.guidance.emotion != 1 and emotional:
-            with self.adapters.condition(None):
-                neutral = clean_latents(conditioning)
-            predicted = neutral + self.guidance.emotion * (predicted - neutral)
-        if silent is not None:
-            mute = clean_latents(silent)
-            predicted = mute + self.guidance.audio * (predicted - mute)
-        return predicted
