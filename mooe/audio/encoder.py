@@ -42,7 +42,19 @@ class SpeechEncoder(Protocol):
         ...
 
 
-class HamaSpeechEncoder(WindowedSpeechEncoder):
+class PhoneProsodyEncoder(WindowedSpeechEncoder):
+    """Gives a frame two rows of probabilities over hama's phones, 20 ms each, and its prosody."""
+
+    @property
+    def name(self) -> str:
+        return "hama-posteriors-prosody"
+
+    @property
+    def feature_dim(self) -> int:
+        return STEPS_PER_FRAME * PHONE_TOKENS + PROSODY_DIM
+
+
+class HamaSpeechEncoder(PhoneProsodyEncoder):
     """Phone probabilities of hama's recogniser and prosody. The embedded encoder; it runs on the CPU.
 
     A row holds the 191 probabilities of the first 20 ms of the frame, those of the second 20 ms, and the 8
@@ -55,14 +67,6 @@ class HamaSpeechEncoder(WindowedSpeechEncoder):
         model = hama.ASRModel()
         self._session = model.session
         self.phone_tokens: tuple[str, ...] = tuple(model.decoder_tokens)
-
-    @property
-    def name(self) -> str:
-        return "hama-posteriors-prosody"
-
-    @property
-    def feature_dim(self) -> int:
-        return STEPS_PER_FRAME * PHONE_TOKENS + PROSODY_DIM
 
     def _encode_window(self, waveform: np.ndarray, first: int) -> np.ndarray:
         padded = whole_frames(waveform)

@@ -8,10 +8,16 @@ from collections.abc import Sequence
 import numpy as np
 
 from mooe.audio.constants import SAMPLES_PER_FRAME, SILENCE
-from mooe.audio.encoder import PHONE_TOKENS, STEPS_PER_FRAME, HamaSpeechEncoder, SpeechEncoder, whole_frames
-from mooe.audio.prosody import PROSODY_DIM, prosody
+from mooe.audio.encoder import (
+    PHONE_TOKENS,
+    STEPS_PER_FRAME,
+    HamaSpeechEncoder,
+    PhoneProsodyEncoder,
+    SpeechEncoder,
+    whole_frames,
+)
+from mooe.audio.prosody import prosody
 from mooe.audio.synthesis import TimedPhone
-from mooe.audio.windows import WindowedSpeechEncoder
 
 STEP = 0.02  # seconds
 # How long after its start hama emits a phone: medians over 25,000 phones of 400 clips of Kokoro's. It hears the lips'
@@ -28,7 +34,7 @@ _PAIRS = {
 _SPELLED = {"ɡ": "g", "ɜ": "ɝ", "ɒ": "ɔ", "ɾ": "t", "ʁ": "ɹ", "ɚ": "ɝ", "ᵻ": "ɪ", "ʔ": "t"}
 
 
-class PhoneTimedEncoder(WindowedSpeechEncoder):
+class PhoneTimedEncoder(PhoneProsodyEncoder):
     """The embedded encoder's features with phones as they are known to be, where it would have to recognise them.
 
     Args:
@@ -39,14 +45,6 @@ class PhoneTimedEncoder(WindowedSpeechEncoder):
     def __init__(self, phones: Sequence[TimedPhone], tokens: Sequence[str]) -> None:
         self._blank = tokens.index("<blank>")
         self._steps, self._tokens = _peaks(phones, tokens)
-
-    @property
-    def name(self) -> str:
-        return "hama-posteriors-prosody"
-
-    @property
-    def feature_dim(self) -> int:
-        return STEPS_PER_FRAME * PHONE_TOKENS + PROSODY_DIM
 
     def _encode_window(self, waveform: np.ndarray, first: int) -> np.ndarray:
         padded = whole_frames(waveform)

@@ -67,9 +67,12 @@ def _lip_distance() -> Float:
     return np.asarray(distance.min(1), np.float32)
 
 
+_LIP_DISTANCE = _lip_distance()
+
+
 def _rest_share() -> Float:
     """How much of an expression is taken away at each point, ``[478, 1]``."""
-    far = np.clip((_lip_distance() - _REST_NEAR) / (_REST_FAR - _REST_NEAR), 0, 1)
+    far = np.clip((_LIP_DISTANCE - _REST_NEAR) / (_REST_FAR - _REST_NEAR), 0, 1)
     share = 1 - (1 - _REST_LEAST) * far * far * (3 - 2 * far)
     return np.asarray(share[:, None], np.float32)
 
@@ -123,7 +126,7 @@ def neutral_points(points: Float, weights: Float) -> Float:
 def lift_lips(points: Float, height: float) -> Float:
     """Closed lips ``[478, 3]`` and the skin around them moved up by ``height`` (head-frame units)."""
     lifted = points.copy()
-    lifted[:, 1] += height * np.exp(-((np.maximum(_lip_distance() - _LIP_RIM, 0) / _LIP_REACH) ** 2))
+    lifted[:, 1] += height * np.exp(-((np.maximum(_LIP_DISTANCE - _LIP_RIM, 0) / _LIP_REACH) ** 2))
     return lifted.astype(np.float32)
 
 

@@ -40,10 +40,10 @@ class Expression:
 
 
 # Prototypes of FACS, first moved by ``training/assets/calibrate_expressions.py`` until a face tracker's readings on
-# drawn portraits change as they do on actors, then by eye on contact sheets, then each weight scaled (by .4 to 1.2) for
-# what it says to two expression networks against what it costs a recognition network, none of which judges the results
-# that are reported. Weights beyond 1 and below 0 are wanted: the table's brows and lids move little at weight
-# 1, and anger pulls brows below their place.
+# drawn portraits change as they do on actors, then by eye on contact sheets, then each weight scaled (by .4 to 1.2; the
+# smile that anger and disgust take away by 2) for what it says to two expression networks against what it costs a
+# recognition network, none of which judges the results that are reported. Weights beyond 1 and below 0 are wanted: the
+# table's brows and lids move little at weight 1, and anger pulls brows below their place.
 EXPRESSIONS: dict[str, Expression] = {
     "happy": Expression(
         {"mouthSmile": 0.45, "mouthUpperUp": 0.5, "mouthDimple": 0.18, "mouthLowerDown": 0.1, "jawOpen": 0.05,
