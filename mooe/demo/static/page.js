@@ -131,18 +131,33 @@
     },
     cleared: (value) => ({ ...value, keyframes: [], selected: -1 }),
     listen(element, props, trigger) {
-      let held = -1, moved = false;
+      let held = -1, moved = false, focused = -1;
       const change = (edit, event = "input") => {
         const value = structuredClone(props.value);
         edit(value);
         const chosen = value.keyframes[value.selected];
         value.keyframes.sort((a, b) => a.at - b.at);
         value.selected = chosen ? value.keyframes.indexOf(chosen) : -1;
+        focused = value.selected;
         props.value = value;
         trigger(event);
-        const focus = () => chosen && element.querySelector(`[data-key="${value.selected}"]`)?.focus();
-        requestAnimationFrame(() => requestAnimationFrame(focus));
       };
+      // Each redraw replaces the buttons, whenever it comes: the focus goes back to its keyframe, unless the visitor
+      // has put it elsewhere meanwhile.
+      new MutationObserver(() => {
+        if (focused >= 0 && document.activeElement === document.body)
+          element.querySelector(`[data-key="${focused}"]`)?.focus();
+      }).observe(element, { childList: true, subtree: true });
+      element.addEventListener("focusin", (event) => {
+        focused = Number(event.target.closest("[data-key]")?.dataset.key ?? -1);
+      });
+      document.addEventListener("focusin", (event) => {
+        if (!element.contains(event.target)) focused = -1;
+      });
+      // a click beside everything that can have the focus takes it away
+      document.addEventListener("pointerdown", (event) => {
+        if (!element.contains(event.target)) focused = -1;
+      });
       const time = (event) => {
         const box = element.querySelector(".wave").getBoundingClientRect();
         const at = ((event.clientX - box.left) / box.width) * props.value.duration;
