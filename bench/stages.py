@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,7 @@ def measure_clip(
     from bench.generated import repeated_speech
     from mooe import MoEEPipeline
     from mooe.commands.speech_options import sound_for_listeners
+    from mooe.decoder.refinement import refined_decoder
     from mooe.media import VideoWriter, read_image
     from mooe.memory import keep_freed_memory
     from mooe.report import StageClock, peak_rss_mb
@@ -68,7 +70,11 @@ def measure_clip(
                 course.append(_resident_mb())
         wall, processor = time.perf_counter() - begun, time.process_time() - processor
         peak = peak_rss_mb()  # of the clip: counting takes memory of its own
-        operations = count_operations(pipeline, steps, bool(emotion))
+        decoder, last = refined_decoder(source, pipeline.compensator), chunk.motion
+        pose = (last.displacement[-1], last.rotation[-1], last.translation[-1])
+        operations = count_operations(
+            pipeline, steps, bool(emotion), lambda: decoder.render_full(*pose), (height, width)
+        )
     stages = {**stream.timings, **clock.seconds}
     return {
         "seconds": seconds, "frames": stream.num_frames, "wall": wall, "first_frame": first_frame,
@@ -88,27 +94,28 @@ def _resident_mb() -> float:
     return float(psutil.Process().memory_info().rss) / 1e6
 
 
-def count_operations(pipeline: Any, steps: int, emotional: bool) -> dict[str, tuple[float, Any]]:
-    """Floating-point operations a new frame by stage, and the precision they are made in, counted as they run."""
+def count_operations(
+    pipeline: Any, steps: int, emotional: bool, draw: Callable[[], object], shape: tuple[int, int]
+) -> dict[str, tuple[float, Any]]:
+    """Floating-point operations a frame by stage, and the precision they are made in.
+
+    Args:
+        pipeline: made the clip.
+        steps: denoising steps.
+        emotional: whether there was an emotion.
+        draw: draws a frame of the clip.
+        shape: height and width of the frames.
+    """
     import torch
-    from torch.utils.flop_counter import FlopCounterMode
 
-    from mooe.motion.sampling import CARRIED, WINDOW, Guidance, WindowInputs, WindowSampler
-    from mooe.motion.unet import AUDIO_CONTEXT
+    from bench.operations import audio_operations, decoder_operations, motion_operations, video_operations
 
-    unet = pipeline.unet
-    label = torch.eye(6)[:1][None].repeat(1, WINDOW, 1)
-    latents = pipeline.emotion_encoder(label) if emotional else None
-    inputs = WindowInputs(
-        torch.zeros(1, WINDOW + 2 * AUDIO_CONTEXT, unet.config["audio_dim"]),
-        torch.zeros(1, WINDOW, unet.config["num_controls"]),
-        latents,
-    )
-    sampler = WindowSampler(unet, pipeline.adapters, pipeline.scheduler, torch.Generator(), steps, Guidance())
-    with FlopCounterMode(display=False) as counter:
-        sampler.window(inputs)
-    new = WINDOW - CARRIED
-    return {"motion": (counter.get_total_flops() / new, unet.dtype)}
+    return {
+        "audio": (audio_operations(), torch.float32),
+        "motion": (motion_operations(pipeline, steps, emotional), pipeline.unet.dtype),
+        "decoder": (decoder_operations(draw), torch.float32),
+        "video": (video_operations(*shape), torch.float32),
+    }
 
 
 def rate(dtype: Any) -> float:
@@ -131,7 +138,7 @@ def main() -> None:
     parser.add_argument("--speech", type=Path, default=ROOT / "examples/speech.wav")
     parser.add_argument("--seconds", default="2,10,60", help="lengths, with commas between, such as 2,10,60,600")
     parser.add_argument("--size", type=int, default=256)
-    parser.add_argument("--steps", type=int, default=6)
+    parser.add_argument("--steps", type=int, default=3)
     parser.add_argument("--emotion", default="", help="such as happy")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--keep", type=Path, help="folder in which the clips stay")

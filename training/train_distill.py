@@ -37,7 +37,7 @@ from mooe.emotion.adapters import MoEEAdapters
 from mooe.emotion.latents import EmotionToLatents
 from mooe.errors import ConfigError
 from mooe.motion.codec import MotionCodec
-from mooe.motion.sampling import Guidance, guided_latents
+from mooe.motion.sampling import Guidance, guided_latents, set_steps
 from mooe.motion.unet import MotionUNet
 from training.common import LoopConfig, TrainingLoop, arguments, run_command, setup_unet, take_streams
 from training.corpus.filmed import Corpus, open_corpus
@@ -94,8 +94,7 @@ def step_levels(scheduler: FlowMatchEulerDiscreteScheduler, steps: int, substeps
     """Noise levels that the teacher passes in each of the student's steps.
 
     Each step of the scheduler's own schedule is cut evenly in the time that the scheduler has not yet shifted, as
-    Salimans and Ho cut the steps of theirs. (A schedule of diffusers with twice the steps does not pass all levels of
-    the one with half of them, as its last step begins at the lowest level it was made for.)
+    Salimans and Ho cut the steps of theirs.
 
     Args:
         scheduler: with a constant shift; its time steps are set.
@@ -105,7 +104,7 @@ def step_levels(scheduler: FlowMatchEulerDiscreteScheduler, steps: int, substeps
     Returns:
         Float32 ``[steps, substeps + 1]``, falling; each row begins where the one before ends, the last ends at 0.
     """
-    scheduler.set_timesteps(steps)
+    set_steps(scheduler, steps)
     levels, shift = scheduler.sigmas, scheduler.shift
     time = levels / (shift - (shift - 1) * levels)
     part = torch.linspace(0, 1, substeps + 1)

@@ -6,8 +6,10 @@ memory does not depend on how long the speech is.
 
 from __future__ import annotations
 
+import inspect
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
@@ -55,6 +57,32 @@ class Guidance:
 def window_starts(num_frames: int) -> list[int]:
     """First frames of the windows that cover ``num_frames`` frames."""
     return list(range(0, max(num_frames - CARRIED, 1), WINDOW - CARRIED))
+
+
+def set_steps(scheduler: SchedulerMixin, steps: int, device: torch.device | str | None = None) -> None:
+    """Prepare a scheduler for so many denoising steps, each of which counts.
+
+    Flow-matching schedulers of diffusers otherwise end on the training's smallest noise level (.001 before the shift),
+    and the step from there to 0 changes nothing that can be seen. Here the levels are 1, 1 - 1/steps ... 1/steps
+    (before the shift), and the last step goes from 1/steps to 0, as with the pipelines of Stable Diffusion 3 and Flux.
+    Schedulers that take no noise levels keep their own.
+    """
+    if "sigmas" in inspect.signature(scheduler.set_timesteps).parameters:
+        levels = [1 - step / steps for step in range(steps)]
+        scheduler.set_timesteps(sigmas=levels, device=device)
+    else:
+        scheduler.set_timesteps(steps, device=device)
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Let torch compute with so many threads inside."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def guided_latents(
@@ -126,6 +154,9 @@ class WindowSampler:
     ) -> None:
         self.unet, self.adapters, self.scheduler = unet, adapters, scheduler
         self.generator, self.steps, self.guidance, self.on_step = generator, steps, guidance, on_step
+        # The other half of the processors draws and writes meanwhile. With all of them, threads that wait for each
+        # other take the drawing's turns: measured on two cores, that made a film slower than one thread for each.
+        self.threads = max(1, torch.get_num_threads() // 2)
         self._carried: Tensor | None = None
 
     def state(self) -> dict[str, Tensor | None]:
@@ -144,7 +175,7 @@ class WindowSampler:
             Latents ``[1, F, C, h, w]`` in float32, the carried-over frames first, and expert gates ``[F, 6]`` (None
             for a neutral window).
         """
-        with _TURNS.setdefault(self.unet, threading.RLock()), torch.no_grad():
+        with _TURNS.setdefault(self.unet, threading.RLock()), torch.no_grad(), _threads(self.threads):
             return self._window(inputs)
 
     def _window(self, inputs: WindowInputs) -> tuple[Tensor, Tensor | None]:
@@ -160,7 +191,7 @@ class WindowSampler:
             count = self._carried.shape[1]
             known[:, :count] = 1
             clean[:, :count] = self._carried
-        self.scheduler.set_timesteps(self.steps, device=device)
+        set_steps(self.scheduler, self.steps, device)
         conditioning = unet.condition(inputs.features, inputs.controls)
         silent = None
         if self.guidance.audio != 1:
