@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from diffusers import DPMSolverMultistepScheduler, FlowMatchEulerDiscreteScheduler
 
 from mooe.face.regions import ARKIT_NAMES, LIP_PAIRS, LIPS_INNER, LIPS_OUTER
 from mooe.face.topology import arkit_to_displacement, arkit_vector
@@ -14,7 +15,7 @@ from mooe.motion.codec import MotionCodec
 from mooe.motion.controls import Controls, eye_in_head, gaze_weights
 from mooe.motion.lips import keep_apart, lip_gap, shut_lips
 from mooe.motion.pose import FRAMES_PER_KNOT, HeadPosePredictor, PoseSampler, interpolate_knots, soft_limit
-from mooe.motion.sampling import CARRIED, WINDOW, window_starts
+from mooe.motion.sampling import CARRIED, WINDOW, set_steps, window_starts
 from mooe.motion.unet import AUDIO_CONTEXT, MotionUNet
 
 
@@ -145,6 +146,22 @@ def tiny_unet() -> MotionUNet:
 
 
 @torch.no_grad()
+@pytest.mark.parametrize("steps", [1, 2, 3, 6])
+@pytest.mark.parametrize("shift", [1.0, 2.0])
+def test_every_denoising_step_goes_down_by_the_same(steps: int, shift: float) -> None:
+    scheduler = FlowMatchEulerDiscreteScheduler(shift=shift)
+    set_steps(scheduler, steps)
+    time = scheduler.sigmas / (shift - (shift - 1) * scheduler.sigmas)
+    assert len(scheduler.timesteps) == steps
+    assert torch.allclose(time, torch.linspace(1, 0, steps + 1), atol=1e-5)
+
+
+def test_a_scheduler_that_takes_no_levels_keeps_its_own() -> None:
+    scheduler = DPMSolverMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True)
+    set_steps(scheduler, 4)
+    assert len(scheduler.timesteps) == 4
+
+
 def test_unet_batch_equals_single() -> None:
     unet = tiny_unet()
     sample, known = torch.randn(2, 6, 12, 4, 4), torch.zeros(2, 6, 1, 4, 4)

@@ -16,7 +16,7 @@ from mooe.motion.lips import lip_gap
 from mooe.motion.unet import MotionUNet
 from training.checkpoints import checkpoints
 from training.common import LoopConfig, TrainingLoop, step_size
-from training.corpus.motion import MotionCorpus, SpeechClip
+from training.corpus.motion import MotionCorpus, SpeechClip, head_postures
 from training.corpus.visemes import MouthStyle, Phone, mouth_track
 from training.motion_batch import draw_batch, known_mask, noise_latents
 from training.train_emotion import EmotionConfig, EmotionStage
@@ -90,6 +90,16 @@ def test_an_emotion_moves_its_own_shapes() -> None:
     happy = np.eye(6, dtype=np.float32)[EMOTIONS.index("happy")]
     smiling = whole.act(clip(), happy, np.random.default_rng(0)).displacement
     assert (smiling - neutral)[:, 291, 1].mean() > 0.03
+
+
+def test_who_speaks_changes_posture_more_often_and_never_at_once() -> None:
+    speaking, silent = (
+        np.concatenate([head_postures(np.full(500, level, np.float32), np.random.default_rng(s)) for s in range(20)])
+        for level in (1.0, 0.0)
+    )
+    assert np.abs(np.diff(speaking, axis=0)).mean() > 2 * np.abs(np.diff(silent, axis=0)).mean()
+    still = head_postures(np.full(500, 1.0, np.float32), np.random.default_rng(0))
+    assert np.abs(np.diff(still, axis=0)).max() < 0.25 * np.ptp(still, axis=0).max()
 
 
 def test_takes_depend_on_the_seed_alone(corpus: MotionCorpus) -> None:
