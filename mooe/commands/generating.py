@@ -162,6 +162,7 @@ def _make_clip(
 ) -> tuple[int, float, dict[str, float]]:
     """Run the pipeline into a file; gives the number of frames, the seconds of speech, the mean of each gate."""
     with clock.stage("loading"):
+        import mediapipe.tasks.python.vision  # noqa: F401 (the tracker's library: loaded here, not while it works)
         import torch
 
         from mooe.audio.source import open_speech
