@@ -11,6 +11,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from mooe import MoEEPipeline
+from mooe.decoder import SourcePortrait
+from mooe.media import read_image
+
 # A signed manifest holds the time of its signing, so that files made alike would differ; its own tests switch it on.
 os.environ["MOOE_C2PA"] = "off"
 
@@ -25,6 +29,17 @@ def examples() -> Path:
 @pytest.fixture(scope="session")
 def portrait_path(examples: Path) -> Path:
     return examples / "portraits" / "grace_hopper.jpg"
+
+
+@pytest.fixture(scope="module")
+def pipe() -> MoEEPipeline:
+    """The tiny model; a module's own, as some tests change it."""
+    return MoEEPipeline.from_pretrained("debug")
+
+
+@pytest.fixture(scope="module")
+def portrait(pipe: MoEEPipeline, portrait_path: Path) -> SourcePortrait:
+    return pipe.encode_portrait(read_image(portrait_path), size=128)
 
 
 @pytest.fixture

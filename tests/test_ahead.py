@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextvars
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,21 +12,9 @@ import torch
 
 from mooe import MoEEPipeline
 from mooe.decoder import SourcePortrait
-from mooe.media import read_image
 from mooe.memory import keep_freed_memory
 from mooe.motion.ahead import made_ahead
 from mooe.pipeline_output import MoEEStream
-
-
-@pytest.fixture(scope="module")
-def pipe() -> MoEEPipeline:
-    return MoEEPipeline.from_pretrained("debug")
-
-
-@pytest.fixture(scope="module")
-def portrait(pipe: MoEEPipeline) -> SourcePortrait:
-    path = Path(__file__).resolve().parent.parent / "examples/portraits/grace_hopper.jpg"
-    return pipe.encode_portrait(read_image(path), size=64)
 
 
 def start(pipe: MoEEPipeline, portrait: SourcePortrait, seed: int = 1, **options: object) -> MoEEStream:

@@ -24,7 +24,6 @@ from mooe.emotion.tags import parse_tags
 from mooe.errors import ConfigError, EmotionError, EmotionWarning
 from mooe.face.regions import ARKIT_NAMES
 from mooe.face.topology import arkit_vector
-from mooe.media.images import read_image
 from mooe.motion.additive import add_expression, speech_activity
 from mooe.motion.lips import lip_gap
 from mooe.pipeline import MoEEPipelineOutput
@@ -255,12 +254,6 @@ def pipe() -> MoEEPipeline:
     pipe = MoEEPipeline.from_pretrained("debug")
     pipe.text_reader = read_words
     return pipe
-
-
-@pytest.fixture(scope="module")
-def portrait(pipe: MoEEPipeline) -> SourcePortrait:
-    path = Path(__file__).resolve().parent.parent / "examples/portraits/grace_hopper.jpg"
-    return pipe.encode_portrait(read_image(path), size=128)
 
 
 @pytest.fixture(scope="module")

@@ -15,22 +15,10 @@ from mooe import MoEEPipeline, MooeError
 from mooe.decoder import SourcePortrait
 from mooe.emotion import EmotionTimeline, parse_emotion
 from mooe.errors import WeightsError
-from mooe.media.images import read_image
 from mooe.pipeline import MoEEPipelineOutput
 from mooe.weights import embedded_folder
 
 SECONDS = 2.3
-
-
-@pytest.fixture(scope="module")
-def pipe() -> MoEEPipeline:
-    return MoEEPipeline.from_pretrained("debug")
-
-
-@pytest.fixture(scope="module")
-def portrait(pipe: MoEEPipeline) -> SourcePortrait:
-    path = Path(__file__).resolve().parent.parent / "examples/portraits/grace_hopper.jpg"
-    return pipe.encode_portrait(read_image(path), size=128)
 
 
 @pytest.fixture(scope="module")

@@ -20,23 +20,12 @@ from mooe.cli import run
 from mooe.commands import resuming, writing
 from mooe.decoder import SourcePortrait
 from mooe.head_track import RecordedHead
-from mooe.media import VideoWriter, read_image, read_video
+from mooe.media import VideoWriter, read_video
 from mooe.motion.behavior import BlinkSchedule, GazeSchedule
 from mooe.motion.pose import FRAMES_PER_KNOT, interpolate_knots
 from mooe.pipeline_output import FaceMotion, MoEEStream
 
 Waveform = NDArray[np.float32]
-
-
-@pytest.fixture(scope="module")
-def pipe() -> MoEEPipeline:
-    return MoEEPipeline.from_pretrained("debug")
-
-
-@pytest.fixture(scope="module")
-def portrait(pipe: MoEEPipeline) -> SourcePortrait:
-    path = Path(__file__).resolve().parent.parent / "examples/portraits/grace_hopper.jpg"
-    return pipe.encode_portrait(read_image(path), size=128)
 
 
 def noise(seconds: float, seed: int = 0) -> Waveform:
