@@ -40,51 +40,57 @@ class Expression:
 
 
 # Prototypes of FACS, first moved by ``training/assets/calibrate_expressions.py`` until a face tracker's readings on
-# drawn portraits change as they do on actors, then by eye on contact sheets, then each weight scaled (by .4 to 1.2; the
-# smile that anger and disgust take away by 2) for what it says to two expression networks against what it costs a
-# recognition network, none of which judges the results that are reported. Weights beyond 1 and below 0 are wanted: the
-# table's brows and lids move little at weight 1, and anger pulls brows below their place.
+# drawn portraits change as they do on actors, then by eye on contact sheets, then each weight set for what it says to
+# two expression networks against what it costs a recognition network, none of which judges the results that are
+# reported; the last time on frames in which the experts speak, moved by the change of the table. So weights that
+# experts pass on by half (wide lids, a frown, a raised chin, a smile taken away) are larger than a still face needs.
+# What speech adds is part of the face: anger bares its teeth and articulates less than it did, surprise rounds its
+# lips. A wrinkled nose costs most likeness, so anger and disgust have no more of it than they need. Weights beyond 1
+# and below 0 are wanted: the table's brows and lids move little at weight 1, and anger pulls brows below their place.
 EXPRESSIONS: dict[str, Expression] = {
     "happy": Expression(
-        {"mouthSmile": 0.45, "mouthUpperUp": 0.5, "mouthDimple": 0.18, "mouthLowerDown": 0.1, "jawOpen": 0.05,
-         "cheekSquint": 0.45, "eyeSquint": 0.3, "browInnerUp": -0.1, "browOuterUp": 0.27},
+        {"mouthSmile": 0.65, "mouthUpperUp": 0.35, "mouthDimple": 0.18, "cheekSquint": 0.4, "eyeSquint": 0.28,
+         "browInnerUp": -0.1, "browOuterUp": 0.1},
         ({"mouthLowerDown": 0.3}, {"browOuterUp": 0.3, "browInnerUp": 0.3}, {"mouthStretch": 0.25}),
-        1.1, 0.02, 1.2, 0.6,
+        1.05, 0.02, 1.2, 0.6,
     ),
     "sad": Expression(
-        {"browInnerUp": 1.25, "browOuterUp": -0.62, "browDown": 0.13, "eyeSquint": 0.34, "eyeBlink": 0.2,
-         "cheekSquint": 0.25, "mouthFrown": 0.9, "mouthShrugLower": 0.42, "mouthPress": 0.22, "mouthLowerDown": -0.2,
-         "jawOpen": 0.08, "eyeLookDown": 0.1},
+        {"browInnerUp": 1.15, "browOuterUp": -0.52, "browDown": 0.13, "eyeSquint": 0.22, "eyeBlink": 0.28,
+         "cheekSquint": 0.25, "mouthFrown": 0.9, "mouthShrugLower": 0.5, "mouthPress": 0.22, "mouthLowerDown": -0.2,
+         "eyeLookDown": 0.1},
         ({"browDown": 0.3}, {"mouthRollLower": 0.2, "eyeLookDown": 0.12}, {"mouthShrugUpper": 0.2}),
-        0.75, -0.06, 0.6, 0.0,
+        0.65, -0.06, 0.6, 0.0,
     ),
     "angry": Expression(
-        {"browDown": 0.9, "browInnerUp": -1.0, "browOuterUp": 0.33, "eyeSquint": 0.4, "eyeWide": 0.47,
-         "noseSneer": 0.75, "mouthFrown": 0.55, "mouthUpperUp": 0.3, "mouthLowerDown": 0.37, "mouthSmile": -0.6,
-         "mouthStretch": 0.18, "jawForward": 0.24, "jawOpen": 0.1},
+        {"browDown": 1.2, "browInnerUp": -0.75, "browOuterUp": 0.5, "eyeSquint": 0.4, "eyeWide": 0.3,
+         "noseSneer": 0.62, "mouthFrown": 0.75, "mouthUpperUp": 0.55, "mouthLowerDown": 0.68, "mouthSmile": -0.65,
+         "mouthRollLower": -0.15, "mouthStretch": 0.18, "jawForward": 0.24, "jawOpen": 0.18},
         ({"mouthLowerDown": 0.2, "jawForward": 0.4}, {"mouthStretch": 0.2},
          {"mouthPress": 0.5, "mouthLowerDown": -0.3}),
-        1.2, -0.04, 1.5, 0.35,
+        1.0, -0.04, 1.5, 0.35,
     ),
     "disgusted": Expression(
-        {"noseSneer": 1.0, "browDown": 0.17, "eyeSquint": 0.75, "eyeBlink": 0.11, "cheekSquint": 0.65,
-         "mouthFrown": 1.2, "mouthShrugLower": 0.47, "mouthUpperUp": 0.28, "mouthSmile": -0.55},
+        {"noseSneer": 0.78, "browDown": 0.2, "eyeSquint": 0.75, "eyeBlink": 0.12, "cheekSquint": 0.48,
+         "mouthFrown": 1.5, "mouthShrugLower": 0.9, "mouthUpperUp": 0.22, "mouthSmile": -0.7, "mouthStretch": 0.15,
+         "mouthLowerDown": -0.1, "mouthRollLower": 0.12},
         ({"mouthShrugLower": 0.3}, {"mouthLowerDown": 0.2}, {"mouthShrugUpper": 0.3}),
-        0.95, 0.04, 0.8, 0.3,
+        0.8, 0.04, 0.8, 0.3,
     ),
     "fearful": Expression(
-        {"browInnerUp": 1.6, "browOuterUp": 0.23, "browDown": 0.65, "eyeWide": 2.2, "mouthStretch": 0.75,
-         "mouthFrown": 0.45, "jawOpen": 0.32, "mouthLowerDown": 0.37},
+        {"browInnerUp": 1.2, "browOuterUp": 0.25, "browDown": 0.52, "eyeWide": 3.0, "mouthStretch": 1.12,
+         "mouthFrown": 0.68, "mouthLowerDown": 0.65, "jawOpen": 0.3},
         ({"mouthLowerDown": 0.3}, {"browDown": 0.3}, {"mouthUpperUp": 0.2}),
-        1.0, 0.03, 0.9, 0.9,
+        0.85, 0.03, 0.9, 0.9,
     ),
     "surprised": Expression(
-        {"browInnerUp": 0.95, "browOuterUp": 0.95, "eyeWide": 2.4, "jawOpen": 0.36, "mouthFunnel": 0.26,
-         "mouthPucker": 0.1, "mouthFrown": 0.08},
+        {"browInnerUp": 0.65, "browOuterUp": 0.7, "eyeWide": 3.0, "jawOpen": 0.34, "mouthFunnel": 0.55,
+         "mouthFrown": 0.08, "mouthUpperUp": -0.1, "mouthLowerDown": 0.15, "mouthSmile": -0.25},
         ({"mouthFunnel": 0.2}, {"jawOpen": 0.1}, {"browInnerUp": 0.15}),
-        1.1, 0.05, 1.0, 1.0,
+        0.9, 0.05, 1.0, 1.0,
     ),
 }  # fmt: skip
+
+_WIDEST = 3.2  # beyond the table's wide lids, with the noise of a take
 
 # What an emotion of the lips must leave to speech: rounding fights a smile, so both give way
 _ROUND = [i for i, n in enumerate(ARKIT_NAMES) if n.startswith(("mouthPucker", "mouthFunnel"))]
@@ -103,7 +109,7 @@ def sample_expression(name: str, rng: np.random.Generator) -> Array:
             tilt = float(rng.normal(0, 0.06))
             face[row] *= 1 + tilt
             face[ARKIT_NAMES.index(known.removesuffix("Left") + "Right")] *= 1 - tilt
-    return np.clip(face, -1.5, 2.5)
+    return np.clip(face, -1.5, _WIDEST)
 
 
 def combine(mouth: Array, face: Array) -> Array:
