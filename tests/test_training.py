@@ -11,6 +11,7 @@ import torch
 
 from mooe.emotion.taxonomy import EMOTIONS
 from mooe.errors import OutputError
+from mooe.face.regions import LEFT_EYE, RIGHT_EYE
 from mooe.motion.codec import MotionCodec
 from mooe.motion.lips import lip_gap
 from mooe.motion.unet import MotionUNet
@@ -19,7 +20,7 @@ from training.common import LoopConfig, TrainingLoop, step_size
 from training.corpus.motion import MotionCorpus, SpeechClip, head_postures
 from training.corpus.visemes import MouthStyle, Phone, mouth_track
 from training.motion_batch import draw_batch, known_mask, noise_latents
-from training.train_emotion import EmotionConfig, EmotionStage
+from training.train_emotion import EmotionConfig, EmotionStage, held_error
 from training.train_motion import MotionConfig, MotionStage
 from training.train_pose import PoseConfig, PoseStage
 
@@ -184,6 +185,15 @@ def test_emotion_stage_leaves_the_unet_and_moves_every_expert(
     assert all("action_unit" in name for name in still)
     if extra:
         assert {"bank", "discriminator", "emotion_shown"} <= set(stage(0)[1])
+
+
+def test_what_comes_and_goes_is_no_error_of_a_held_expression() -> None:
+    passing = torch.randn(2, 8, 478, 3)
+    passing -= passing.mean(1, keepdim=True)
+    assert held_error(passing) < 1e-6
+    lids = torch.zeros(478, 3)
+    lids[list(LEFT_EYE + RIGHT_EYE)] = 0.2
+    assert torch.isclose(held_error(passing + lids), torch.tensor(0.2 / 4), atol=1e-5)
 
 
 def test_a_bank_can_be_added_to_given_weights_and_not_be_lost(tmp_path: Path) -> None:

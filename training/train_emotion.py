@@ -28,6 +28,7 @@ from mooe.emotion.discriminator import LatentEmotionDiscriminator
 from mooe.emotion.gates import gate_loss
 from mooe.emotion.latents import EmotionToLatents
 from mooe.errors import ConfigError
+from mooe.face.regions import LEFT_BROW, LEFT_EYE, LIPS_INNER, LIPS_OUTER, RIGHT_BROW, RIGHT_EYE
 from mooe.motion.codec import MotionCodec
 from mooe.motion.unet import MotionUNet
 from training.common import LoopConfig, TrainingLoop, arguments, run_command, setup_unet, take_streams
@@ -70,6 +71,8 @@ class EmotionConfig:
     """Weight of the gates' cross-entropy with the wish."""
     point_weight: float = 2.0
     """Weight of the decoded points' error, annealed with the noise level."""
+    held_weight: float = 1.0
+    """Weight of the error of the expression that a take holds: of the points' mean over its frames."""
     inner_dim: int = 64
     """Width of each expert."""
     use_global_gate: bool = True
@@ -124,14 +127,14 @@ class EmotionStage:
         latent = latent_loss(predicted, batch, weight)
         error = (predicted - batch.latents) * weight
         logits = list(gates.logits)
-        point = self._point_error(predicted, batch, timestep, weight)
-        figures = {"latent": float(latent.detach()), "point": float(point.detach())}
+        point, held = self._point_errors(predicted, batch, timestep, weight)
+        figures = {"latent": float(latent.detach()), "point": float(point.detach()), "held": float(held.detach())}
         high = (timestep > 700).nonzero()[:, 0]
         if len(high):
             figures["latent_high_noise"] = float(
                 error[high].detach().square().mean() / weight[high].mean().clamp(min=1e-3)
             )
-        loss = latent + config.point_weight * point
+        loss = latent + config.point_weight * point + config.held_weight * held
         if self.adapters.config["use_global_gate"] and self.adapters.config["num_experts"] == 6:
             # by takes, so that a batch's loss is the mean of its takes'
             choice = torch.stack(
@@ -177,12 +180,35 @@ class EmotionStage:
             return None
         return nn.functional.one_hot(emotion.argmax(-1), emotion.shape[-1]).float()
 
-    def _point_error(self, predicted: Tensor, batch: Batch, timestep: Tensor, weight: Tensor) -> Tensor:
-        """L1 of the decoded points in tenths of an eye distance, weighted by cos(t pi / 2 T) as in MoEE."""
+    def _point_errors(
+        self, predicted: Tensor, batch: Batch, timestep: Tensor, weight: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Errors of the decoded points in tenths of an eye distance: their L1, weighted by cos(t pi / 2 T) as in MoEE,
+        and :func:`held_error` at every noise level."""
         kept = torch.where(weight > 0, predicted, batch.latents)
         with torch.autocast(predicted.device.type, enabled=False):
-            error = (self.codec.decode(kept) - batch.displacement).abs().mean((1, 2, 3)) * 10
-        return (torch.cos(timestep / 1000 * math.pi / 2) * error).mean()
+            error = (self.codec.decode(kept) - batch.displacement) * 10
+        point = (torch.cos(timestep / 1000 * math.pi / 2) * error.abs().mean((1, 2, 3))).mean()
+        return point, held_error(error)
+
+
+def held_error(error: Tensor) -> Tensor:
+    """Error of the expression that is held through a take: L1 of the points' mean error over its frames.
+
+    Latents are scaled to unit variance, so that lids, which blinks move far, hardly count when an emotion widens them,
+    nor the corners of a mouth that speaks. Blinks and speech fall out of the mean, the expression stays. Brows, lids,
+    lips and all other points count a quarter each.
+
+    Args:
+        error: of the points, ``[B, F, 478, 3]``.
+
+    Returns:
+        The mean over the takes, in the unit of ``error``.
+    """
+    held = error.mean(1).abs().mean(-1)
+    regions = [set(RIGHT_BROW + LEFT_BROW), set(RIGHT_EYE + LEFT_EYE), set(LIPS_INNER + LIPS_OUTER)]
+    regions.append(set(range(error.shape[2])).difference(*regions))
+    return torch.stack([held[:, sorted(region)].mean() for region in regions]).mean()
 
 
 def start_encoder(init: Path | None, use_bank: bool) -> EmotionToLatents:
