@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from mooe.audio import FRAME_RATE
+from mooe.decoder.neutral import LID_PAIRS
 from mooe.emotion.action_units import ACTION_UNITS, action_units_to_arkit
 from mooe.errors import ConfigError, MooeError
 from mooe.face.alignment import HeadAlignment, rotation_matrix
@@ -20,10 +21,12 @@ from mooe.face.topology import arkit_to_displacement, arkit_vector, canonical_po
 from mooe.media import VideoWriter, read_image
 from training.corpus.filmed import FilmedClip, FilmedCorpus, MixedCorpus
 from training.corpus.filming import (
+    LONGEST_SHUT,
     QualityLimits,
     action_units,
     blink_length,
     blink_track,
+    lid_opening,
     resting_face,
     split_track,
     stretch_motion,
@@ -152,13 +155,56 @@ def test_long_stretches_are_cut_evenly() -> None:
     assert sum(lengths) == 120 and max(lengths) - min(lengths) <= 1 and max(lengths) <= 46
 
 
+def shut_lids(spans: dict[int, int], frames: int = 200) -> np.ndarray:
+    """Displacements ``[F, 478, 3]`` of lids shut from each frame on, for so many frames."""
+    lids = np.zeros((frames, len(ARKIT_NAMES)), np.float32)
+    for start, count in spans.items():
+        lids[start : start + count, [ARKIT_NAMES.index(f"eyeBlink{side}") for side in ("Left", "Right")]] = 0.9
+    return arkit_to_displacement(lids)
+
+
 def test_blinks_keep_their_length() -> None:
-    lids = np.zeros((200, len(ARKIT_NAMES)), np.float32)
-    columns = [ARKIT_NAMES.index(f"eyeBlink{side}") for side in ("Left", "Right")]
-    for start in (20, 90, 150):
-        lids[start : start + 8, columns] = 0.9
-    assert blink_length([blink_track(lids)]) == pytest.approx(2.0, rel=0.15)
+    blinking = blink_track(shut_lids({20: 8, 90: 8, 150: 8}))
+    assert blink_length([blinking]) == pytest.approx(2.0, rel=0.15)
     assert blink_length([np.zeros(50, np.float32)]) == 1
+
+
+def test_eyes_that_rest_are_told_as_shut_and_are_no_blinks() -> None:
+    resting = LONGEST_SHUT + 22
+    track = blink_track(shut_lids({20: 4, 80: resting}))
+    assert blink_length([track]) == 1
+    shut = np.flatnonzero(track > 0.5)
+    assert shut.tolist() == [*range(20, 24), *range(80, 80 + resting)]
+    # cut off by the clip's end they are told as far as they go
+    assert (blink_track(shut_lids({180: resting}))[181:] > 0.5).all()
+
+
+def test_eyes_about_as_open_as_usual_are_no_style() -> None:
+    # lids that rise and fall about where they usually are
+    rng = np.random.default_rng(0)
+    weights = (0.3 + 0.15 * np.sin(np.arange(100) / 4) + rng.normal(0, 0.02, 100)).astype(np.float32)
+    track = made_track(FRAME_RATE, eyeBlinkLeft=weights, eyeBlinkRight=weights)
+    (stretch,) = split_track(track, QualityLimits())
+    motion = stretch_motion(track, stretch, resting_face(track, np.ones(100, bool)))
+    opening, usual = lid_opening(motion.displacement), lid_opening(np.zeros((1, 478, 3), np.float32))[0]
+    assert abs(float(np.median(opening)) / usual - 1) < 0.03
+    assert not motion.blink.any()
+
+
+@pytest.mark.parametrize("size", [0.5, 1.0, 1.6])
+def test_narrow_eyes_shut_as_wide_ones_do(size: float) -> None:
+    weights = np.zeros(100, np.float32)
+    weights[40:46] = 1.0
+    track = made_track(FRAME_RATE, eyeBlinkLeft=weights, eyeBlinkRight=weights)
+    upper, lower = LID_PAIRS.T
+    middle = (track.landmarks[:, upper] + track.landmarks[:, lower]) / 2
+    for side in (upper, lower):
+        track.landmarks[:, side] = middle + size * (track.landmarks[:, side] - middle)
+    (stretch,) = split_track(track, QualityLimits())
+    motion = stretch_motion(track, stretch, resting_face(track, np.ones(100, bool)))
+    opening, usual = lid_opening(motion.displacement), lid_opening(np.zeros((1, 478, 3), np.float32))[0]
+    assert opening[42:44].max() < 0.15 * usual and opening[:30].min() > 0.9 * usual
+    assert np.flatnonzero(motion.blink > 0.5).tolist() == list(range(40, 46))
 
 
 def test_action_units_are_found_again() -> None:

@@ -4,11 +4,13 @@ One ``.npz`` file a clip, written by ``training/prepare.py`` as ``FOLDER/clips/N
 
 ==============  =============================================================================================
 features        float16 [F, D], speech features; zeros where there is no sound
-displacement    float16 [F, 478, 3], landmarks from the person's neutral face, head frame, eye distances
+displacement    float16 [F, 478, 3], landmarks from the person's neutral face, head frame, eye distances; the lids'
+                as large as on the canonical face
 rotation        float32 [F, 3], head rotation from the clip's mean pose, rotation vectors in radians
 translation     float32 [F, 3], head translation from the clip's mean place, eye distances
 gaze            float32 [F, 2], to the viewer's right and up, in eyeLook weight
-blink           float32 [F], lid closing: the usual curve at each blink seen, as long as that blink
+blink           float32 [F], lid closing: the usual curve at each blink seen, as long as that blink; held where eyes
+                stay shut
 emotion         float32 [6], weights in the order of ``EMOTIONS``; zeros are neutral
 action_units    float16 [F, U], intensities in the order of ``ACTION_UNITS``
 audible         bool, whether there is speech to learn lips from
