@@ -161,6 +161,15 @@ class FilmedCorpus:
             if clip.audible:
                 yield clip.features
 
+    def displacements(self) -> Iterator[Array]:
+        """The displacements of each clip, ``[F, 478, 3]``."""
+        return (self._load(path).displacement for path in self._frames)
+
+    @property
+    def silent(self) -> bool:
+        """Whether any clip has no sound."""
+        return any(not self._load(path).audible for path in self._frames)
+
     def blinks(self) -> Iterator[Array]:
         """The lid closing of each clip, ``[F]``."""
         return (self._load(path).blink for path in self._frames)
