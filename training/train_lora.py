@@ -46,6 +46,8 @@ from training.train_decoder import DecoderConfig, DecoderStage, load_samples
 from training.train_motion import MOUTH_SCALE, latent_loss
 
 logger = logging.getLogger(__name__)
+# Brings the points' mean places to about unit variance among a person's takes
+LEVEL_SCALE = 100.0
 
 
 @dataclass
@@ -87,6 +89,8 @@ class LoraTrainingConfig:
     """Weight of the loss in these steps."""
     lip_weight: float = 0.5
     """Weight of the lips' opening, of which the latents' error sees little: a few points of 478."""
+    level_weight: float = 1.0
+    """Weight of where the face stands on the whole, which windows that carry on from each other would add up."""
     sound: Path | None = None
     """A recording of anybody's speech that silent film is shown with, as the adapter will be used; none is silence."""
     decoder: DecoderLoraConfig | None = None
@@ -145,8 +149,20 @@ class LoraStage:
         predicted = self._predict(batch, noised, timestep, batch.controls, batch.emotion, present)
         weight = (1 - batch.known) * self.weights.to(noised.device).sqrt()
         latent, lips = latent_loss(predicted, batch, weight), self.lip_loss(predicted, batch)
-        figures = {"latent": float(latent.detach()), "lips": float(lips.detach())}
-        return latent + config.lip_weight * lips, figures
+        level = self.level_loss(predicted, batch)
+        figures = {"latent": float(latent.detach()), "lips": float(lips.detach()), "level": float(level.detach())}
+        return latent + config.lip_weight * lips + config.level_weight * level, figures
+
+    def level_loss(self, predicted: Tensor, batch: Batch) -> Tensor:
+        """Squared error of each point's mean place in a take, in hundredths of eye distances, a mean over takes.
+
+        In sampling a window carries on from the one before: an error of a window's level, a small part of the latents'
+        error, grows with every window.
+        """
+        error = self.codec.decode(torch.where(batch.known > 0, batch.latents, predicted) - batch.latents)
+        # a difference of latents decodes to the points' difference beside those of no latents at all
+        error = error - self.codec.decode(torch.zeros_like(batch.latents[:1, :1]))
+        return (error.mean(1) * LEVEL_SCALE).square().mean()
 
     def lip_loss(self, predicted: Tensor, batch: Batch) -> Tensor:
         """Squared error of the gap between the lips, in tenths of eye distances, a mean over takes with sound.
