@@ -127,6 +127,19 @@ def test_what_trembles_counts_less_and_what_moves_as_usual_counts_whole(pipeline
     assert (weights[1] < 1).any() and float((weights[1] * spread).max()) < 1.05
 
 
+def test_a_face_that_stands_elsewhere_counts_and_one_that_moves_otherwise_does_not(
+    pipeline: MoEEPipeline, tmp_path: Path
+) -> None:
+    stage = motion_stage(pipeline, settings(tmp_path), tmp_path)
+    streams = [np.random.default_rng(number) for number in range(2)]
+    batch = draw_batch([stage.corpus.sample(stream) for stream in streams], pipeline.codec, streams)
+    batch = replace(batch, known=torch.zeros_like(batch.known))
+    shift = torch.randn(batch.latents.shape[2:], generator=torch.Generator().manual_seed(0))
+    swing = shift * torch.tensor([1.0, -1.0]).repeat(WINDOW // 2)[:, None, None, None]
+    exact, standing, moving = (float(stage.level_loss(batch.latents + x, batch)) for x in (0.0, shift, swing))
+    assert exact < 1e-6 and moving < 1e-6 < standing
+
+
 def frames(folder: Path) -> Path:
     """A shard of random frame samples."""
     rng = np.random.default_rng(0)
