@@ -22,16 +22,15 @@ from mooe.audio.reader import FeatureReader
 from mooe.emotion import parse_emotion
 from mooe.emotion.taxonomy import EMOTIONS
 from mooe.emotion.timeline import EmotionTimeline
-from mooe.face.regions import LEFT_LID_PAIRS, RIGHT_LID_PAIRS
-from mooe.face.topology import canonical_points
 from mooe.media import write_json
 from mooe.motion.behavior import BlinkSchedule
-from mooe.motion.driving import MotionDriver
+from mooe.motion.driving import HeadTrack, MotionDriver
 from mooe.motion.lips import lip_gap
 from mooe.motion.sampling import Guidance, WindowSampler
 from mooe.motion.streaming import MotionStream
 from mooe.pipeline import MoEEPipeline
 from training.corpus.filmed import CLIPS_FOLDER
+from training.corpus.filming import lid_opening
 from training.corpus.motion import SpeechClip, load_clips, loudness_track
 from training.corpus.speaker import MARKED, speak
 
@@ -39,7 +38,6 @@ Array = NDArray[np.float32]
 SECONDS, BLINK_RATE = 90.0, 20.0
 _RIGHT_CORNER, _LEFT_CORNER = 61, 291
 BROWS = (105, 66, 334, 296)
-_LIDS = np.array(RIGHT_LID_PAIRS + LEFT_LID_PAIRS)
 
 
 def choose_clips(features: Path, seed: int, held_out: int = 3) -> tuple[list[SpeechClip], list[SpeechClip]]:
@@ -63,14 +61,19 @@ def make(features: Path, out: Path, seed: int) -> None:
         speak(clip, MARKED, rng, "marked", BLINK_RATE).save(out / CLIPS_FOLDER / f"{clip.name}.npz")
 
 
-def generate(pipeline: MoEEPipeline, clip: SpeechClip, emotion: str, seed: int = 0) -> tuple[Array, Array]:
-    """Sampled displacements ``[F, 478, 3]`` of a clip of speech, and the blink control ``[F]`` that drove them."""
+def generate(
+    pipeline: MoEEPipeline, clip: SpeechClip, emotion: str, seed: int = 0, head: HeadTrack | None = None
+) -> tuple[Array, Array]:
+    """Sampled displacements ``[F, 478, 3]`` of a clip of speech, and the blink control ``[F]`` that drove them.
+
+    The head turns as in ``head``, or as the predictor has it.
+    """
     generator = torch.Generator().manual_seed(seed)
     features = FeatureReader(iter([clip.features[0].astype(np.float32)]))
     driver = MotionDriver(
         pipeline.unet, pipeline.emotion_encoder, pipeline.pose_predictor, features,
         EmotionTimeline.constant(parse_emotion(emotion)), generator, head_motion=1.0, blink_rate=BLINK_RATE,
-        blink_length=pipeline.blink_length,
+        blink_length=pipeline.blink_length, head_track=head,
     )  # fmt: skip
     sampler = WindowSampler(pipeline.unet, pipeline.adapters, pipeline.scheduler, generator, 6, Guidance())
     with torch.no_grad():
@@ -94,13 +97,6 @@ def style_measures(displacement: Array, clip: SpeechClip, blink: Array) -> dict[
         "brows while talking": float(displacement[talking][:, list(BROWS), 1].mean()),
         "blink length in frames": shut / max(count, 1),
     }
-
-
-def lid_opening(displacement: Array) -> Array:
-    """Mean opening of the lids, ``[F, 478, 3]`` -> ``[F]`` in eye distances."""
-    points = canonical_points()[_LIDS, 1]
-    opening = displacement[:, _LIDS[:, 0], 1] - displacement[:, _LIDS[:, 1], 1] + (points[:, 0] - points[:, 1])
-    return np.asarray(opening.mean(1), np.float32)
 
 
 def shut_frames(displacement: Array, blink: Array) -> tuple[int, int]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ from tests.test_prepare import clip
 from training.common import LoopConfig, TrainingLoop
 from training.corpus.filmed import FilmedCorpus
 from training.corpus.frames import FrameSample, save_shard
-from training.motion_batch import draw_batch, noise_latents
+from training.motion_batch import draw_batch
 from training.train_lora import (
     DecoderLoraConfig,
     LoraStage,
@@ -23,6 +24,7 @@ from training.train_lora import (
     LoraWithDecoderStage,
     adapted_compensator,
     add_speaker_lora,
+    film_weights,
 )
 
 WINDOW = 12
@@ -72,15 +74,70 @@ def test_the_mouth_of_silent_film_stays_as_it_is_without_the_adapter(pipeline: M
     stage = motion_stage(pipeline, settings(tmp_path), tmp_path, audible=False)
     streams = [np.random.default_rng(number) for number in range(2)]
     batch = draw_batch([stage.corpus.sample(stream) for stream in streams], pipeline.codec, streams)
-    noised, timestep = noise_latents(batch, streams)
-    before = stage.with_own_mouths(batch, noised, timestep).latents
+
+    def mended() -> torch.Tensor:
+        return stage.with_own_mouths(batch, batch.audible, [np.random.default_rng(n) for n in range(2)]).latents
+
+    before = mended()
     shake(pipeline.unet)
-    after = stage.with_own_mouths(batch, noised, timestep).latents
+    after = mended()
     assert torch.equal(before, after)
-    mouth = stage.mouth.bool().expand_as(after)
+    mouth = stage.lower_face.bool().expand_as(after)
     assert not torch.equal(after[mouth], batch.latents[mouth])
     assert torch.equal(after[~mouth], batch.latents[~mouth])
     assert float(stage.lip_loss(torch.randn_like(batch.latents), batch)) == 0
+
+
+def test_silent_film_is_lent_speech_and_other_film_keeps_its_own(
+    pipeline: MoEEPipeline, tmp_path: Path, examples: Path
+) -> None:
+    config = settings(tmp_path, sound=examples / "speech.wav")
+    stage = motion_stage(pipeline, config, tmp_path, audible=False)
+    loud = clip(frames=31, width=390)
+    loud.save(tmp_path / "b.npz")
+    corpora = (stage.corpus, FilmedCorpus([tmp_path / "b.npz"], WINDOW))
+
+    def lent() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        streams = [np.random.default_rng(number) for number in range(2)]
+        takes = [corpus.sample(stream) for corpus, stream in zip(corpora, streams, strict=True)]
+        batch = draw_batch(takes, pipeline.codec, streams)
+        assert batch.audible.tolist() == [False, True]
+        given, heard = stage.lend_sound(batch, streams)
+        return batch.features, given.features, heard
+
+    before, after, heard = lent()
+    assert heard.all() and torch.equal(before[1], after[1]) and not torch.equal(before[0], after[0])
+    assert stage.sound is not None
+    # a stretch of the recording as it is, the same for the same seed
+    unlike = (torch.from_numpy(stage.sound)[None] - after[0][:, None]).abs().amax(-1)
+    assert (unlike.argmin(1).diff() % len(stage.sound) == 1).all() and float(unlike.amin(1).max()) < 1e-5
+    assert torch.equal(lent()[1], after)
+
+
+def test_what_trembles_counts_less_and_what_moves_as_usual_counts_whole(pipeline: MoEEPipeline, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    codec, still = pipeline.codec, clip(frames=200)
+    wild = replace(still, displacement=rng.normal(0, 0.2, (200, 478, 3)).astype(np.float32))
+    weights = []
+    for number, film in enumerate((still, wild)):
+        film.save(tmp_path / f"{number}.npz")
+        weights.append(film_weights(FilmedCorpus([tmp_path / f"{number}.npz"], WINDOW), codec))
+    assert (weights[0] == 1).all()
+    spread = codec.encode(torch.from_numpy(wild.displacement)).var(0)
+    assert (weights[1] < 1).any() and float((weights[1] * spread).max()) < 1.05
+
+
+def test_a_face_that_stands_elsewhere_counts_and_one_that_moves_otherwise_does_not(
+    pipeline: MoEEPipeline, tmp_path: Path
+) -> None:
+    stage = motion_stage(pipeline, settings(tmp_path), tmp_path)
+    streams = [np.random.default_rng(number) for number in range(2)]
+    batch = draw_batch([stage.corpus.sample(stream) for stream in streams], pipeline.codec, streams)
+    batch = replace(batch, known=torch.zeros_like(batch.known))
+    shift = torch.randn(batch.latents.shape[2:], generator=torch.Generator().manual_seed(0))
+    swing = shift * torch.tensor([1.0, -1.0]).repeat(WINDOW // 2)[:, None, None, None]
+    exact, standing, moving = (float(stage.level_loss(batch.latents + x, batch)) for x in (0.0, shift, swing))
+    assert exact < 1e-6 and moving < 1e-6 < standing
 
 
 def frames(folder: Path) -> Path:

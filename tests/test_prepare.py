@@ -1,10 +1,7 @@
-"""The filmed corpus: layouts of data sets, quality, motion arrays, workers that die, and takes for training."""
+"""The filmed corpus: layouts of data sets, quality, motion arrays, and takes for training."""
 
 from __future__ import annotations
 
-import os
-import resource
-import signal
 from pathlib import Path
 
 import numpy as np
@@ -12,29 +9,28 @@ import pytest
 import torch
 
 from mooe.audio import FRAME_RATE
+from mooe.decoder.neutral import LID_PAIRS
 from mooe.emotion.action_units import ACTION_UNITS, action_units_to_arkit
-from mooe.errors import ConfigError, MooeError
+from mooe.errors import ConfigError
 from mooe.face.alignment import HeadAlignment, rotation_matrix
 from mooe.face.regions import ARKIT_NAMES
 from mooe.face.topology import arkit_to_displacement, arkit_vector, canonical_points
-from mooe.media import VideoWriter, read_image
 from training.corpus.filmed import FilmedClip, FilmedCorpus, MixedCorpus
 from training.corpus.filming import (
+    LONGEST_SHUT,
     QualityLimits,
     action_units,
     blink_length,
     blink_track,
+    lid_opening,
     resting_face,
     split_track,
     stretch_motion,
 )
-from training.corpus.prepared_video import PrepareSettings
 from training.corpus.sources import find_videos
 from training.corpus.speaker import MARKED, SpeakerStyle, speak
 from training.corpus.tracking import FaceTrack
-from training.corpus.workers import WorkerError, run_in_processes
 from training.motion_batch import draw_batch
-from training.prepare import PrepareConfig, prepare
 
 SECONDS = 4.0
 
@@ -152,13 +148,56 @@ def test_long_stretches_are_cut_evenly() -> None:
     assert sum(lengths) == 120 and max(lengths) - min(lengths) <= 1 and max(lengths) <= 46
 
 
+def shut_lids(spans: dict[int, int], frames: int = 200) -> np.ndarray:
+    """Displacements ``[F, 478, 3]`` of lids shut from each frame on, for so many frames."""
+    lids = np.zeros((frames, len(ARKIT_NAMES)), np.float32)
+    for start, count in spans.items():
+        lids[start : start + count, [ARKIT_NAMES.index(f"eyeBlink{side}") for side in ("Left", "Right")]] = 0.9
+    return arkit_to_displacement(lids)
+
+
 def test_blinks_keep_their_length() -> None:
-    lids = np.zeros((200, len(ARKIT_NAMES)), np.float32)
-    columns = [ARKIT_NAMES.index(f"eyeBlink{side}") for side in ("Left", "Right")]
-    for start in (20, 90, 150):
-        lids[start : start + 8, columns] = 0.9
-    assert blink_length([blink_track(lids)]) == pytest.approx(2.0, rel=0.15)
+    blinking = blink_track(shut_lids({20: 8, 90: 8, 150: 8}))
+    assert blink_length([blinking]) == pytest.approx(2.0, rel=0.15)
     assert blink_length([np.zeros(50, np.float32)]) == 1
+
+
+def test_eyes_that_rest_are_told_as_shut_and_are_no_blinks() -> None:
+    resting = LONGEST_SHUT + 22
+    track = blink_track(shut_lids({20: 4, 80: resting}))
+    assert blink_length([track]) == 1
+    shut = np.flatnonzero(track > 0.5)
+    assert shut.tolist() == [*range(20, 24), *range(80, 80 + resting)]
+    # cut off by the clip's end they are told as far as they go
+    assert (blink_track(shut_lids({180: resting}))[181:] > 0.5).all()
+
+
+def test_eyes_about_as_open_as_usual_are_no_style() -> None:
+    # lids that rise and fall about where they usually are
+    rng = np.random.default_rng(0)
+    weights = (0.3 + 0.15 * np.sin(np.arange(100) / 4) + rng.normal(0, 0.02, 100)).astype(np.float32)
+    track = made_track(FRAME_RATE, eyeBlinkLeft=weights, eyeBlinkRight=weights)
+    (stretch,) = split_track(track, QualityLimits())
+    motion = stretch_motion(track, stretch, resting_face(track, np.ones(100, bool)))
+    opening, usual = lid_opening(motion.displacement), lid_opening(np.zeros((1, 478, 3), np.float32))[0]
+    assert abs(float(np.median(opening)) / usual - 1) < 0.03
+    assert not motion.blink.any()
+
+
+@pytest.mark.parametrize("size", [0.5, 1.0, 1.6])
+def test_narrow_eyes_shut_as_wide_ones_do(size: float) -> None:
+    weights = np.zeros(100, np.float32)
+    weights[40:46] = 1.0
+    track = made_track(FRAME_RATE, eyeBlinkLeft=weights, eyeBlinkRight=weights)
+    upper, lower = LID_PAIRS.T
+    middle = (track.landmarks[:, upper] + track.landmarks[:, lower]) / 2
+    for side in (upper, lower):
+        track.landmarks[:, side] = middle + size * (track.landmarks[:, side] - middle)
+    (stretch,) = split_track(track, QualityLimits())
+    motion = stretch_motion(track, stretch, resting_face(track, np.ones(100, bool)))
+    opening, usual = lid_opening(motion.displacement), lid_opening(np.zeros((1, 478, 3), np.float32))[0]
+    assert opening[42:44].max() < 0.15 * usual and opening[:30].min() > 0.9 * usual
+    assert np.flatnonzero(motion.blink > 0.5).tolist() == list(range(40, 46))
 
 
 def test_action_units_are_found_again() -> None:
@@ -230,81 +269,3 @@ def test_a_marked_speaker_differs_by_style_alone() -> None:
     corners = [(c.displacement[:, 291, 1] - c.displacement[:, 61, 1]).mean() for c in (plain, marked)]
     assert abs(corners[0]) < 0.005 and corners[1] > 0.03
     assert np.array_equal(plain.features, marked.features)
-
-
-def work(item: str) -> str:
-    if item == "kill":
-        os.kill(os.getpid(), signal.SIGKILL)
-    if item == "raise":
-        raise OSError(28, "No space left on device")
-    return item.upper()
-
-
-def test_a_killed_worker_costs_its_item_alone() -> None:
-    outcomes = dict(run_in_processes(work, ["a", "kill", "raise", "b", "c"], 2))
-    assert [outcomes[item] for item in "abc"] == ["A", "B", "C"]
-    killed, raised = outcomes["kill"], outcomes["raise"]
-    assert isinstance(killed, WorkerError) and "SIGKILL" in str(killed)
-    assert isinstance(raised, WorkerError) and "No space left" in str(raised)
-
-
-@pytest.fixture(scope="module")
-def videos(tmp_path_factory: pytest.TempPathFactory, examples: Path) -> Path:
-    """A talking face (a still one, with sound), a silent one, one without a face, a broken file."""
-    folder = tmp_path_factory.mktemp("videos")
-    picture = read_image(examples / "portraits" / "grace_hopper.jpg")
-    picture = picture[: picture.shape[0] // 2 * 2, : picture.shape[1] // 2 * 2]
-    height, width = picture.shape[:2]
-    sound = (0.2 * np.sin(np.arange(int(2.4 * 16_000)) / 12)).astype(np.float32)
-    for name, image, audio in (
-        ("face", picture, sound), ("silent", picture, None), ("grey", np.full_like(picture, 90), sound)
-    ):  # fmt: skip
-        with VideoWriter(folder / f"{name}.mp4", width, height, audio=audio) as video:
-            for _ in range(60):
-                video.write(image)
-    (folder / "broken.mp4").write_bytes((folder / "face.mp4").read_bytes()[:3000])
-    return folder
-
-
-@pytest.mark.slow
-def test_bad_videos_are_named_the_rest_goes_on_and_nothing_is_done_twice(videos: Path, tmp_path: Path) -> None:
-    # the sound of the still face is a tone, which lips need not follow
-    settings = PrepareSettings(min_sync=-1.0, crop_size=64)
-    records = {r["name"]: r for r in prepare(PrepareConfig([videos], tmp_path, workers=2, settings=settings))}
-    assert len(records["face"]["clips"]) == 1 and not records["face"]["error"]
-    assert "no sound track" in records["silent"]["error"]
-    assert records["broken"]["error"]
-    assert {part["reason"] for part in records["grey"]["rejected"]} == {"no face"}
-    page = (tmp_path / "report.html").read_text(encoding="utf-8")
-    assert all(name in page for name in records) and "no face" in page and "data:image/jpeg" in page
-    clip_path = tmp_path / "clips" / "face-000.npz"
-    loaded = FilmedClip.load(clip_path)
-    assert loaded.audible and abs(loaded.displacement[:, 33]).max() < 0.1
-    assert (tmp_path / "crops" / "face-000.mp4").is_file()
-    before = clip_path.stat().st_mtime_ns
-    again = prepare(PrepareConfig([videos], tmp_path, settings=settings))
-    assert clip_path.stat().st_mtime_ns == before
-    assert {r["name"]: r for r in again} == records
-    # other settings, other results
-    changed = PrepareSettings(min_sync=-1.0, allow_silent=True)
-    later = {r["name"]: r for r in prepare(PrepareConfig([videos], tmp_path, settings=changed))}
-    assert len(later["silent"]["clips"]) == 1
-    assert not FilmedClip.load(tmp_path / "clips" / "silent-000.npz").audible
-
-
-@pytest.mark.slow
-def test_a_disk_that_takes_no_more_is_reported_and_leaves_nothing_half(videos: Path, tmp_path: Path) -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    # workers inherit the limit: clips do not fit, records and the report do
-    resource.setrlimit(resource.RLIMIT_FSIZE, (30_000, hard))
-    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    settings = PrepareSettings(min_sync=-1.0)
-    try:
-        with pytest.raises(MooeError, match=r"No clip could be kept.*too large"):
-            prepare(PrepareConfig([videos / "face.mp4"], tmp_path, settings=settings))
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert not list((tmp_path / "clips").iterdir())
-    # with room again, the same command does what is missing
-    (record,) = prepare(PrepareConfig([videos / "face.mp4"], tmp_path, settings=settings))
-    assert len(record["clips"]) == 1

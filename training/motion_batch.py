@@ -62,6 +62,12 @@ def mouth_mask(latent_size: int) -> NDArray[np.float32]:
     return (region_map(region_weight("lips", 0.35), latent_size) > 0.15).astype(np.float32)
 
 
+def lower_face_mask(latent_size: int) -> NDArray[np.float32]:
+    """Places of the latent level with the mouth or below it, cheeks and jaw as well, ``[h, w]`` of 0 and 1."""
+    level = np.maximum.accumulate(mouth_mask(latent_size).max(1))
+    return np.repeat(level[:, None], latent_size, 1)
+
+
 def known_mask(num_frames: int, latent_size: int, rng: np.random.Generator) -> NDArray[np.float32]:
     """Draw which latents are given: often the first frames, sometimes the mouth or all but the mouth."""
     known = np.zeros((num_frames, 1, latent_size, latent_size), np.float32)

@@ -23,6 +23,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from mooe.audio import HamaSpeechEncoder, load_audio
 from mooe.config import load_config
 from mooe.decoder.compensator import PortraitCompensator
 from mooe.emotion.adapters import MoEEAdapters
@@ -34,17 +35,19 @@ from mooe.motion.lora import DECODER_TARGETS, SPEAKER_TARGETS, add_speaker_lora,
 from mooe.motion.unet import MotionUNet
 from mooe.pipeline import MoEEPipeline
 from training.common import LoopConfig, TrainingLoop, arguments, run_command, setup_unet, take_streams
-from training.corpus.filmed import CLIPS_FOLDER, Corpus, FilmedCorpus, filmed_clips
+from training.corpus.filmed import CLIPS_FOLDER, FilmedCorpus, filmed_clips
 from training.corpus.filming import blink_length
 from training.corpus.frames import shard_files
 from training.corpus.motion import Take
 from training.extras import make_preview, preview_pipeline
 from training.lip_losses import lip_gaps
-from training.motion_batch import Batch, draw_batch, mouth_mask, noise_latents
+from training.motion_batch import Batch, draw_batch, lower_face_mask, noise_latents
 from training.train_decoder import DecoderConfig, DecoderStage, load_samples
 from training.train_motion import MOUTH_SCALE, latent_loss
 
 logger = logging.getLogger(__name__)
+# Brings the points' mean places to about unit variance among a person's takes
+LEVEL_SCALE = 100.0
 
 
 @dataclass
@@ -86,8 +89,26 @@ class LoraTrainingConfig:
     """Weight of the loss in these steps."""
     lip_weight: float = 0.5
     """Weight of the lips' opening, of which the latents' error sees little: a few points of 478."""
+    level_weight: float = 1.0
+    """Weight of where the face stands on the whole, which windows that carry on from each other would add up."""
+    sound: Path | None = None
+    """A recording of anybody's speech that silent film is shown with, as the adapter will be used; none is silence."""
     decoder: DecoderLoraConfig | None = None
     """Adapt the decoder's learned stages as well; none adapts the motion alone."""
+
+
+def film_weights(corpus: FilmedCorpus, codec: MotionCodec) -> Tensor:
+    """Weights of the latents' squared errors, ``[C, h, w]``: 1, and less where the film moves more than acted clips.
+
+    Latents have unit variance on the acted corpus. Tracked points tremble and slide where a turned head hides them, up
+    to forty times as much at temples and jaw; unweighted, that would be nearly all that is learnt.
+    """
+    total = square = torch.zeros(codec.mean.shape)
+    count = 0
+    for displacement in corpus.displacements():
+        latents = codec.encode(torch.from_numpy(displacement).to(codec.device)).cpu()
+        total, square, count = total + latents.sum(0), square + latents.square().sum(0), count + len(latents)
+    return 1 / (square / count - (total / count).square()).clamp(min=1.0)
 
 
 class LoraStage:
@@ -96,7 +117,7 @@ class LoraStage:
     def __init__(
         self,
         config: LoraTrainingConfig,
-        corpus: Corpus,
+        corpus: FilmedCorpus,
         codec: MotionCodec,
         unet: MotionUNet,
         adapters: MoEEAdapters,
@@ -104,27 +125,44 @@ class LoraStage:
     ) -> None:
         self.config, self.corpus, self.codec = config, corpus, codec
         self.unet, self.adapters, self.encoder = unet, adapters, encoder
-        self.mouth = torch.from_numpy(mouth_mask(codec.latent_size))
+        self.lower_face = torch.from_numpy(lower_face_mask(codec.latent_size))
+        self.weights = film_weights(corpus, codec)
+        self.sound: NDArray[np.float32] | None = None
+        if config.sound is not None and corpus.silent:
+            self.sound = HamaSpeechEncoder().encode(load_audio(config.sound))
         self._contexts = ExitStack()
 
     def __call__(self, step: int) -> tuple[Tensor, dict[str, float]]:
         config = self.config
         streams = take_streams(config.loop.seed, step, config.batch_size)
         takes = [self.corpus.sample(stream) for stream in streams]
-        batch = draw_batch(takes, self.codec, streams)
+        batch, heard = self.lend_sound(draw_batch(takes, self.codec, streams), streams)
+        batch = self.with_own_mouths(batch, heard, streams)
         # the same on all processes
         keeps = np.random.default_rng([config.loop.seed, step]).random() < config.emotion_share
         if keeps:
-            loss = config.emotion_weight * self._kept_emotion(takes, batch, streams)
+            loss = config.emotion_weight * self._kept_emotion(takes, batch, heard, streams)
             return loss, {"emotion": float(loss.detach())}
         noised, timestep = noise_latents(batch, streams, pure_share=config.pure_share)
         kept = torch.tensor([stream.random() >= config.drop_audio for stream in streams])
-        present = batch.audible & kept.to(batch.audible.device)
-        batch = self.with_own_mouths(batch, noised, timestep)
+        present = heard & kept.to(heard.device)
         predicted = self._predict(batch, noised, timestep, batch.controls, batch.emotion, present)
-        latent, lips = latent_loss(predicted, batch), self.lip_loss(predicted, batch)
-        figures = {"latent": float(latent.detach()), "lips": float(lips.detach())}
-        return latent + config.lip_weight * lips, figures
+        weight = (1 - batch.known) * self.weights.to(noised.device).sqrt()
+        latent, lips = latent_loss(predicted, batch, weight), self.lip_loss(predicted, batch)
+        level = self.level_loss(predicted, batch)
+        figures = {"latent": float(latent.detach()), "lips": float(lips.detach()), "level": float(level.detach())}
+        return latent + config.lip_weight * lips + config.level_weight * level, figures
+
+    def level_loss(self, predicted: Tensor, batch: Batch) -> Tensor:
+        """Squared error of each point's mean place in a take, in hundredths of eye distances, a mean over takes.
+
+        In sampling a window carries on from the one before: an error of a window's level, a small part of the latents'
+        error, grows with every window.
+        """
+        error = self.codec.decode(torch.where(batch.known > 0, batch.latents, predicted) - batch.latents)
+        # a difference of latents decodes to the points' difference beside those of no latents at all
+        error = error - self.codec.decode(torch.zeros_like(batch.latents[:1, :1]))
+        return (error.mean(1) * LEVEL_SCALE).square().mean()
 
     def lip_loss(self, predicted: Tensor, batch: Batch) -> Tensor:
         """Squared error of the gap between the lips, in tenths of eye distances, a mean over takes with sound.
@@ -148,7 +186,23 @@ class LoraStage:
         conditioning = self.unet.condition(batch.features, controls, present)
         return self.unet(noised, timestep, conditioning, batch.known).float()
 
-    def _kept_emotion(self, takes: list[Take], batch: Batch, streams: Sequence[np.random.Generator]) -> Tensor:
+    def lend_sound(self, batch: Batch, streams: Sequence[np.random.Generator]) -> tuple[Batch, Tensor]:
+        """The batch with somebody's speech where the film is silent, if there is any, and where is sound, ``[B]``.
+
+        An adapter that had known silence alone would be used for what it never learnt: a face that speaks.
+        """
+        if self.sound is None:
+            return batch, batch.audible
+        features = batch.features.clone()
+        for number in (~batch.audible).nonzero()[:, 0].tolist():
+            first = int(streams[number].integers(len(self.sound)))
+            frames = np.arange(first, first + features.shape[1])
+            features[number] = torch.from_numpy(self.sound.take(frames, axis=0, mode="wrap"))
+        return replace(batch, features=features), torch.ones_like(batch.audible)
+
+    def _kept_emotion(
+        self, takes: list[Take], batch: Batch, heard: Tensor, streams: Sequence[np.random.Generator]
+    ) -> Tensor:
         """Squared error between what an emotion changes with the adapter and without it, a mean over takes.
 
         As in sampling, the face under way shows the emotion already: without, the adapter would learn to take back
@@ -167,10 +221,10 @@ class LoraStage:
         calm, moved = controls(np.zeros((len(takes), frames), np.float32)), controls(weights.sum(-1))
 
         def show(given: Batch, noised: Tensor, timestep: Tensor) -> Tensor:
-            return self._predict(given, noised, timestep, moved, emotion, batch.audible)
+            return self._predict(given, noised, timestep, moved, emotion, heard)
 
         def rest(given: Batch, noised: Tensor, timestep: Tensor) -> Tensor:
-            return self._predict(given, noised, timestep, calm, None, batch.audible)
+            return self._predict(given, noised, timestep, calm, None, heard)
 
         noised, timestep = noise_latents(batch, streams, pure_share=self.config.pure_share)
         nothing = replace(batch, known=torch.zeros_like(batch.known))
@@ -185,17 +239,20 @@ class LoraStage:
             self.unet.enable_adapters()
         return (show(batch, emotional, timestep) - plain - change).square().mean()
 
-    def with_own_mouths(self, batch: Batch, noised: Tensor, timestep: Tensor) -> Batch:
-        """The batch with the mouths that the model makes without the adapter, where no sound says how to move them.
+    def with_own_mouths(self, batch: Batch, heard: Tensor, streams: Sequence[np.random.Generator]) -> Batch:
+        """The batch with the mouths and jaws that the model makes without the adapter, where the film has no sound.
 
-        Were they merely not looked at, the adapter would be free to pull them anywhere.
+        Were they merely not looked at, the adapter would be free to pull them anywhere. The noised latents show them
+        too, as in sampling. ``heard`` says where the model hears anything, ``[B]``.
         """
-        silent = (~batch.audible).float()[:, None, None, None, None] * self.mouth.to(noised.device)
+        silent = (~batch.audible).float()[:, None, None, None, None] * self.lower_face.to(heard.device)
         if not bool(silent.any()):
             return batch
+        nothing = replace(batch, known=torch.zeros_like(batch.known))
+        noised, timestep = noise_latents(nothing, streams, pure_share=1.0)
         with torch.no_grad():
             self.unet.disable_adapters()
-            plain = self._predict(batch, noised, timestep, batch.controls, batch.emotion, batch.audible)
+            plain = self._predict(nothing, noised, timestep, batch.controls, batch.emotion, heard)
             self.unet.enable_adapters()
         return replace(batch, latents=torch.where(silent > 0, plain, batch.latents))
 

@@ -4,11 +4,13 @@ One ``.npz`` file a clip, written by ``training/prepare.py`` as ``FOLDER/clips/N
 
 ==============  =============================================================================================
 features        float16 [F, D], speech features; zeros where there is no sound
-displacement    float16 [F, 478, 3], landmarks from the person's neutral face, head frame, eye distances
+displacement    float16 [F, 478, 3], landmarks from the person's neutral face, head frame, eye distances; the lids'
+                as large as on the canonical face
 rotation        float32 [F, 3], head rotation from the clip's mean pose, rotation vectors in radians
 translation     float32 [F, 3], head translation from the clip's mean place, eye distances
 gaze            float32 [F, 2], to the viewer's right and up, in eyeLook weight
-blink           float32 [F], lid closing: the usual curve at each blink seen, as long as that blink
+blink           float32 [F], lid closing: the usual curve at each blink seen, as long as that blink; held where eyes
+                stay shut
 emotion         float32 [6], weights in the order of ``EMOTIONS``; zeros are neutral
 action_units    float16 [F, U], intensities in the order of ``ACTION_UNITS``
 audible         bool, whether there is speech to learn lips from
@@ -158,6 +160,15 @@ class FilmedCorpus:
             clip = self._load(path)
             if clip.audible:
                 yield clip.features
+
+    def displacements(self) -> Iterator[Array]:
+        """The displacements of each clip, ``[F, 478, 3]``."""
+        return (self._load(path).displacement for path in self._frames)
+
+    @property
+    def silent(self) -> bool:
+        """Whether any clip has no sound."""
+        return any(not self._load(path).audible for path in self._frames)
 
     def blinks(self) -> Iterator[Array]:
         """The lid closing of each clip, ``[F]``."""

@@ -12,12 +12,13 @@ from scipy.ndimage import gaussian_filter1d
 from scipy.optimize import nnls
 
 from mooe.audio import FRAME_RATE
-from mooe.decoder.neutral import mouth_expression, neutral_points
+from mooe.decoder.neutral import LID_PAIRS, mouth_expression, neutral_points
 from mooe.emotion.action_units import ACTION_UNITS, EMOTION_ACTION_UNITS
 from mooe.emotion.taxonomy import EMOTIONS
 from mooe.errors import NoFaceError
 from mooe.face.alignment import HeadAlignment, rotation_vector
 from mooe.face.regions import ARKIT_NAMES, LEFT_EYE, LIP_PAIRS, RIGHT_EYE
+from mooe.face.topology import canonical_points
 from mooe.motion.behavior import BLINK_CURVE, blink_curve
 from mooe.motion.controls import RADIANS_PER_WEIGHT
 from mooe.motion.lora import LONGEST_BLINK, SHORTEST_BLINK
@@ -27,10 +28,12 @@ Array = NDArray[np.float32]
 _FLIP = np.array([1.0, -1.0, -1.0], np.float32)
 # Frames of deviation of a filter against the tracker's jitter; wider ones would blunt the lips' closures
 _SMOOTHING = 0.6
-_SHUT = 0.45
-# Frames of a usual blink in which the lids are more than half shut
+# Frames of a usual blink in which the lids are more than half shut, and of the longest; eyes shut for longer rest
 SHUT_FRAMES = int((BLINK_CURVE > 0.5).sum())
+LONGEST_SHUT = int((blink_curve(LONGEST_BLINK) > 0.5).sum())
 LONGEST_CURVE = len(blink_curve(LONGEST_BLINK))
+# Openings of a person's eyes, as a share of the canonical face's, to which lids are scaled
+_LEAST_EYES, _MOST_EYES = 0.35, 2.2
 # Share of the calmest frames from which the resting face comes
 _CALM_SHARE = 0.08
 
@@ -166,15 +169,18 @@ def _seconds(stretch: Stretch, track: FaceTrack) -> float:
 def resting_face(track: FaceTrack, good: NDArray[np.bool_]) -> Array:
     """The person's neutral face in the head frame, ``[478, 3]``: the median of the calmest good frames.
 
-    Calm is a mouth at rest and open eyes. What the mouth still shows in these frames is taken off as it is from a
-    photograph (:func:`mooe.decoder.neutral.neutral_points`), so a corner that is always raised counts as a style.
+    Calm is a mouth at rest and eyes as open as usual, as a portrait shows them: beside the frames with the widest eyes
+    all others would look narrowed, whoever was filmed. What the mouth still shows in these frames is taken off as it
+    is from a photograph (:func:`mooe.decoder.neutral.neutral_points`), so a corner that is always raised counts as a
+    style.
     """
     mouth = [i for i, name in enumerate(ARKIT_NAMES) if name.startswith(("jaw", "mouth"))]
     lids = [ARKIT_NAMES.index(f"eyeBlink{side}") for side in ("Left", "Right")]
     brows = [i for i, name in enumerate(ARKIT_NAMES) if name.startswith("brow")]
-    unrest = track.blendshapes[:, mouth].sum(1) + 2 * track.blendshapes[:, lids].sum(1)
-    unrest = unrest + track.blendshapes[:, brows].sum(1)
     frames = np.flatnonzero(good & track.found)
+    closing = track.blendshapes[:, lids].sum(1)
+    unrest = track.blendshapes[:, mouth].sum(1) + 2 * np.abs(closing - np.median(closing[frames]))
+    unrest = unrest + track.blendshapes[:, brows].sum(1)
     count = int(np.clip(len(frames) * _CALM_SHARE, min(5, len(frames)), 60))
     faces = []
     for index in frames[np.argsort(unrest[frames])[:count]]:
@@ -200,12 +206,13 @@ def stretch_motion(track: FaceTrack, stretch: Stretch, rest: Array) -> Motion:
     rotation, translation = _head_pose(alignments)
     direction = _eye_direction(blendshapes)
     counter = np.stack([-rotation[:, 1], rotation[:, 0]], 1) / RADIANS_PER_WEIGHT
+    displacement = _scale_lids(head - rest, rest)
     return Motion(
-        displacement=head - rest,
+        displacement=displacement,
         rotation=rotation,
         translation=translation,
         gaze=np.clip(direction - direction.mean(0) - counter, -0.6, 0.6).astype(np.float32),
-        blink=blink_track(blendshapes),
+        blink=blink_track(displacement),
         blendshapes=blendshapes,
         landmarks=landmarks,
         start=float(start),
@@ -248,28 +255,70 @@ def _eye_direction(blendshapes: Array) -> Array:
     return direction
 
 
-def blink_track(blendshapes: Array) -> Array:
-    """Lid closing ``[F]``: at each blink seen the usual curve, as long as that blink."""
-    lids = blendshapes[:, [ARKIT_NAMES.index(f"eyeBlink{side}") for side in ("Left", "Right")]].mean(1)
-    # lids that always hang count from where they hang
-    shut = lids - np.median(lids) > _SHUT * (1 - float(np.median(lids)))
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], shut, [False]]).astype(np.int8)))
-    track = np.zeros(len(lids) + LONGEST_CURVE, np.float32)
-    for start, stop in zip(edges[::2], edges[1::2], strict=True):
-        curve = blink_curve(float(np.clip((stop - start) / SHUT_FRAMES, SHORTEST_BLINK, LONGEST_BLINK)))
+def _scale_lids(displacement: Array, rest: Array) -> Array:
+    """Displacements ``[F, 478, 3]`` with the lids' as large as the canonical face's, so that all eyes shut at the same.
+
+    :class:`mooe.decoder.neutral.FaceDriver` scales them to the portrait's own eyes.
+
+    Args:
+        displacement: from the resting face.
+        rest: the person's resting face ``[478, 3]``.
+    """
+    upper, lower = LID_PAIRS.T
+    usual, own = (points[upper, 1] - points[lower, 1] for points in (canonical_points(), rest))
+    scale = usual / np.clip(own, _LEAST_EYES * usual, _MOST_EYES * usual)
+    scaled = displacement.copy()
+    for side in (upper, lower):
+        scaled[:, side, 1] *= scale
+    return scaled
+
+
+def lid_opening(displacement: Array) -> Array:
+    """Mean opening of the lids, ``[F, 478, 3]`` -> ``[F]`` in eye distances of the canonical face."""
+    upper, lower = LID_PAIRS.T
+    points = canonical_points()[:, 1] + displacement[..., 1]
+    return np.asarray((points[:, upper] - points[:, lower]).mean(1), np.float32)
+
+
+def closures(displacement: Array) -> list[tuple[int, int]]:
+    """First frames, and those after the last, of the times in which the lids are more than half shut.
+
+    Half of their usual opening, that is: lids that always hang count from where they hang.
+    """
+    opening = lid_opening(displacement)
+    open_eyes = float(lid_opening(np.zeros((1, *displacement.shape[1:]), np.float32))[0])
+    # a stretch that is mostly slept through does not say how far the eyes are usually open
+    shut = opening < 0.5 * max(float(np.median(opening)), 0.5 * open_eyes)
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], shut, [False]]).astype(np.int8))).tolist()
+    return list(zip(edges[::2], edges[1::2], strict=True))
+
+
+def blink_track(displacement: Array) -> Array:
+    """Lid closing ``[F]``: at each closure of ``[F, 478, 3]`` the usual curve, as long as it; held where eyes rest.
+
+    The lids themselves are asked and not the tracker's weights, which fall before the lids have risen: told of shorter
+    blinks than it is shown, a model would learn to make them longer.
+    """
+    track = np.zeros(len(displacement) + LONGEST_CURVE, np.float32)
+    for start, stop in closures(displacement):
+        if stop - start > LONGEST_SHUT:
+            held = np.ones(len(BLINK_CURVE), np.int64)
+            held[BLINK_CURVE.argmax()] += stop - start - SHUT_FRAMES
+            curve = np.repeat(BLINK_CURVE, held)
+        else:
+            curve = blink_curve(max((stop - start) / SHUT_FRAMES, SHORTEST_BLINK))
         begin = max(start - int(np.argmax(curve > 0.5)), 0)
         track[begin : begin + len(curve)] = np.maximum(track[begin : begin + len(curve)], curve)
-    return track[: len(lids)]
+    return track[: len(displacement)]
 
 
 def blink_length(tracks: Iterable[Array]) -> float:
     """Mean length of the blinks in tracks ``[F]`` from :func:`blink_track`, 1 is usual, and 1 where there are none."""
-    count = frames = 0
+    lengths = []
     for track in tracks:
-        shut = track > 0.5
-        count += int((shut & ~np.concatenate([[False], shut[:-1]])).sum())
-        frames += int(shut.sum())
-    return float(np.clip(frames / count / SHUT_FRAMES, SHORTEST_BLINK, LONGEST_BLINK)) if count else 1.0
+        edges = np.flatnonzero(np.diff(np.concatenate([[False], track > 0.5, [False]]).astype(np.int8)))
+        lengths += [n for n in (edges[1::2] - edges[::2]).tolist() if n <= LONGEST_SHUT]
+    return float(np.clip(np.mean(lengths) / SHUT_FRAMES, SHORTEST_BLINK, LONGEST_BLINK)) if lengths else 1.0
 
 
 def action_units(blendshapes: Array) -> Array:
