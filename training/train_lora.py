@@ -89,8 +89,9 @@ class LoraTrainingConfig:
     """Weight of the loss in these steps."""
     lip_weight: float = 0.5
     """Weight of the lips' opening, of which the latents' error sees little: a few points of 478."""
-    level_weight: float = 1.0
-    """Weight of where the face stands on the whole, which windows that carry on from each other would add up."""
+    level_weight: float = 0.0
+    """Weight of where the face stands on the whole, which windows that carry on from each other would add up; 1 was
+    tried on film, and not yet on the speaker whose style is reached without it."""
     sound: Path | None = None
     """A recording of anybody's speech that silent film is shown with, as the adapter will be used; none is silence."""
     decoder: DecoderLoraConfig | None = None
