@@ -37,6 +37,7 @@ def measure_clip(
 
     from bench.generated import repeated_speech
     from mooe import MoEEPipeline
+    from mooe.cli import SWITCH_SECONDS
     from mooe.commands.speech_options import sound_for_listeners
     from mooe.decoder.refinement import refined_decoder
     from mooe.media import VideoWriter, read_image
@@ -44,6 +45,7 @@ def measure_clip(
     from mooe.report import StageClock, peak_rss_mb
 
     keep_freed_memory()
+    sys.setswitchinterval(SWITCH_SECONDS)
     with tempfile.TemporaryDirectory() as temporary:
         folder = keep or Path(temporary)
         sound = repeated_speech(speech, seconds, folder)
