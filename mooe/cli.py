@@ -43,6 +43,7 @@ from mooe.commands.speech_options import (
 from mooe.commands.terminal import native_logs_hidden
 from mooe.errors import MooeError
 
+SWITCH_SECONDS = 3e-4  # after which threads hand over Python's lock
 app = typer.Typer(
     name="mooe",
     help="Talking-portrait video with emotion.",
@@ -171,9 +172,6 @@ def _complain(message: str) -> int:
         sentence = " ".join(message.split())
         print("mooe:", sentence if sentence.endswith((".", "?", "!")) else f"{sentence}.", file=sys.stderr)
     return 2
-
-
-SWITCH_SECONDS = 3e-4
 
 
 def _stop(number: int, _: FrameType | None) -> None:
