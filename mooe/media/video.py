@@ -14,7 +14,7 @@ from typing import Any, Self, cast
 import av
 import numpy as np
 import torch
-from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc
+from av.video.reformatter import ColorPrimaries, ColorRange, Colorspace, ColorTrc, VideoReformatter
 from numpy.typing import NDArray
 
 from mooe.errors import MooeError, OutputError
@@ -80,6 +80,7 @@ class VideoWriter:
         self._sample_rate = sample_rate
         self._samples_written = 0
         self._mark = PixelMark() if marked else None
+        self._reformatter = VideoReformatter()  # preparing a conversion takes as long as doing it
         self._sign = marked and content_credentials.wanted()
         self._cleanup = contextlib.ExitStack()
 
@@ -108,11 +109,16 @@ class VideoWriter:
                 f"A frame of shape {frame.shape} and type {frame.dtype} does not fit this video: give uint8 "
                 f"[{self.height}, {self.width}, 3]."
             )
-        padded = np.pad(frame, ((0, self.height % 2), (0, self.width % 2), (0, 0)), mode="edge")
+        if self.height % 2 or self.width % 2:
+            frame = np.pad(frame, ((0, self.height % 2), (0, self.width % 2), (0, 0)), mode="edge")
         if self._mark is not None:
-            padded = self._mark.apply(padded)
-        picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(padded), format="rgb24").reformat(
-            format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
+            frame = self._mark.apply(frame)
+        # The buffer is read here and now, so it need not be copied.
+        picture = self._reformatter.reformat(
+            av.VideoFrame.from_numpy_buffer(np.ascontiguousarray(frame), format="rgb24"),
+            format="yuv420p",
+            dst_colorspace=Colorspace.ITU709,
+            dst_color_range=ColorRange.MPEG,
         )
         picture.pts, picture.time_base = self.frames_written, Fraction(1, self.fps)
         with as_output_error(self.path):

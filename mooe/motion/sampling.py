@@ -154,8 +154,9 @@ class WindowSampler:
     ) -> None:
         self.unet, self.adapters, self.scheduler = unet, adapters, scheduler
         self.generator, self.steps, self.guidance, self.on_step = generator, steps, guidance, on_step
-        # The other half of the processors draws and writes meanwhile. With all of them, threads that wait for each
-        # other take the drawing's turns: measured on two cores, that made a film slower than one thread for each.
+        # Behind the first window the other half of the processors draws and writes meanwhile. With all of them, threads
+        # that wait for each other take the drawing's turns: measured on two cores, that made a film slower than one
+        # thread for each.
         self.threads = max(1, torch.get_num_threads() // 2)
         self._carried: Tensor | None = None
 
@@ -175,7 +176,8 @@ class WindowSampler:
             Latents ``[1, F, C, h, w]`` in float32, the carried-over frames first, and expert gates ``[F, 6]`` (None
             for a neutral window).
         """
-        with _TURNS.setdefault(self.unet, threading.RLock()), torch.no_grad(), _threads(self.threads):
+        threads = torch.get_num_threads() if self._carried is None else self.threads
+        with _TURNS.setdefault(self.unet, threading.RLock()), torch.no_grad(), _threads(threads):
             return self._window(inputs)
 
     def _window(self, inputs: WindowInputs) -> tuple[Tensor, Tensor | None]:
