@@ -140,7 +140,7 @@ def main() -> None:
     parser.add_argument("--speech", type=Path, default=ROOT / "examples/speech.wav")
     parser.add_argument("--seconds", default="2,10,60", help="lengths, with commas between, such as 2,10,60,600")
     parser.add_argument("--size", type=int, default=256)
-    parser.add_argument("--steps", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=2)
     parser.add_argument("--emotion", default="", help="such as happy")
     parser.add_argument("--threads", type=int, default=os.cpu_count())
     parser.add_argument("--keep", type=Path, help="folder in which the clips stay")

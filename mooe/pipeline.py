@@ -149,7 +149,7 @@ class MoEEPipeline(DiffusionPipeline, SpeakerLoraMixin):
         action_units: WeightSpec = None,
         arkit: WeightSpec = None,
         timeline: Sequence[Keyframe] | str | PathLike[str] | None = None,
-        num_inference_steps: int = 3,
+        num_inference_steps: int = 2,
         audio_scale: float = 1.0,
         emotion_scale: float = 1.0,
         head_motion: float = 1.0,
@@ -205,7 +205,7 @@ class MoEEPipeline(DiffusionPipeline, SpeakerLoraMixin):
         action_units: WeightSpec = None,
         arkit: WeightSpec = None,
         timeline: Sequence[Keyframe] | str | PathLike[str] | None = None,
-        num_inference_steps: int = 3,
+        num_inference_steps: int = 2,
         audio_scale: float = 1.0,
         emotion_scale: float = 1.0,
         head_motion: float = 1.0,
@@ -289,7 +289,7 @@ class MoEEPipeline(DiffusionPipeline, SpeakerLoraMixin):
         blink_rate: float, generator: torch.Generator | None,
     ) -> _Settings:  # fmt: skip
         if not 1 <= steps <= 1000:
-            raise ConfigError(f"{steps} denoising steps cannot be made: choose 1 to 1000, such as 6.")
+            raise ConfigError(f"{steps} denoising steps cannot be made: choose 1 to 1000, such as 2.")
         for name, value, most in (
             ("audio scale", audio_scale, 10.0), ("emotion scale", emotion_scale, 10.0),
             ("head motion", head_motion, 3.0), ("blink rate", blink_rate, 60.0),
