@@ -9,6 +9,7 @@ import numpy as np
 from mooe.decoder.compensation import AppearanceCompensation, MotionCompensation, RenderMaps
 from mooe.decoder.edges import canvas_box, darken_lip_line, draw_edge, lip_line_strength
 from mooe.decoder.images import (
+    FinePhoto,
     Float,
     Image,
     enlarge_flow,
@@ -26,7 +27,7 @@ from mooe.decoder.rasterizer import moving_bounds
 from mooe.face.alignment import rotation_matrix
 from mooe.face.regions import LEFT_EYE, LIPS_INNER, RIGHT_EYE
 
-_STILL = 0.012  # canvas pixels; sampling rounds less than 1/64 to nothing
+_STILL = 0.012  # canvas pixels: about what sampling rounds to nothing
 _FADE = 0.08  # share of the frame over which motion ends at its border
 
 
@@ -86,7 +87,8 @@ class PortraitDecoder:
             uint8 ``[size, size, 3]``.
         """
         geometry = self._geometry(displacement, rotation, translation)
-        return self._compose(self.portrait.frame, self.portrait.frame_lids, geometry, 1.0)
+        portrait = self.portrait
+        return self._compose(portrait.frame, portrait.fine_frame, portrait.frame_lids, geometry, 1.0)
 
     def render_full(self, displacement: Float, rotation: Float, translation: Float) -> Image:
         """The whole picture with the head animated at the picture's resolution; uint8 ``[H, W, 3]``.
@@ -96,7 +98,8 @@ class PortraitDecoder:
         portrait = self.portrait
         geometry = self._geometry(displacement, rotation, translation)
         native = portrait.crop.native()
-        frame = self._compose(portrait.native, portrait.native_lids, geometry, native.size / portrait.size)
+        factor = native.size / portrait.size
+        frame = self._compose(portrait.native, portrait.fine_native, portrait.native_lids, geometry, factor)
         return native.paste(frame, portrait.picture)
 
     def _geometry(self, displacement: Float, rotation: Float, translation: Float) -> _Geometry:
@@ -114,7 +117,7 @@ class PortraitDecoder:
         maps = RenderMaps(flow, region, points, portrait.landmarks[:, :2])
         return _Geometry(face, moved, matrix, translation, displacement, maps)
 
-    def _compose(self, photo: Image, lids: Image, geometry: _Geometry, factor: float) -> Image:
+    def _compose(self, photo: Image, fine: FinePhoto, lids: Image, geometry: _Geometry, factor: float) -> Image:
         portrait, maps = self.portrait, geometry.maps
         flow, visibility = maps.flow, np.ones(maps.region.shape, np.float32)
         if self.motion is not None:
@@ -123,7 +126,7 @@ class PortraitDecoder:
         flow = enlarge_flow(flow, factor, photo.shape[:2])
         frame = photo.copy()
         box = (slice(None), slice(None)) if self.motion is not None else _moving_box(maps.flow, factor)
-        frame[box] = sample(photo, flow[box])
+        frame[box] = fine.sample(flow[box])
         self._shade(frame, geometry, factor)
         self._close_openings(frame, photo, lids, flow, geometry, factor)
         layers = portrait.eyes.render(

@@ -12,6 +12,9 @@ Image = NDArray[np.uint8]
 Float = NDArray[np.float32]
 
 
+_FINE_SIDE = 1200  # pixels; larger photographs are enlarged less, for the memory
+
+
 class Layer(NamedTuple):
     """A piece of picture to lay over a frame.
 
@@ -32,6 +35,31 @@ def sample(photo: Image, flow: Float) -> Image:
     # one map of both coordinates is twice as fast as two maps, but not in OpenCV's type hints
     grid = np.ascontiguousarray(flow, np.float32)
     return cv2.remap(photo, grid, None, cv2.INTER_CUBIC, borderMode=cv2.BORDER_REFLECT)  # type: ignore[call-overload, no-any-return]
+
+
+class FinePhoto:
+    """A photograph that is looked at between its pixels many times.
+
+    It is enlarged once, by Lanczos interpolation, and then sampled bilinearly: nearer to Lanczos samples of the
+    photograph than bicubic ones are, in half their time.
+
+    Args:
+        photo: uint8 ``[H, W, 3]``.
+    """
+
+    def __init__(self, photo: Image) -> None:
+        height, width = photo.shape[:2]
+        self._factor = 3 if max(height, width) <= _FINE_SIDE else 2
+        shrink = np.array([[1 / self._factor, 0, 0], [0, 1 / self._factor, 0]])
+        self._fine = cv2.warpAffine(
+            photo, shrink, (width * self._factor, height * self._factor),
+            flags=cv2.INTER_LANCZOS4 | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REFLECT,
+        )  # fmt: skip
+
+    def sample(self, flow: Float) -> Image:
+        """Samples at ``flow`` ``[h, w, 2]`` (the photograph's pixel indices); beyond its border it is mirrored."""
+        grid = np.multiply(flow, np.float32(self._factor))
+        return cv2.remap(self._fine, grid, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)  # type: ignore[call-overload, no-any-return]
 
 
 def sample_weight(weight: Float, flow: Float) -> Float:

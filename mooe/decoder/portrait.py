@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import cv2
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from mooe.decoder.attachment import head_attachment
 from mooe.decoder.eyes import EyeLayer, smooth_lids
+from mooe.decoder.images import FinePhoto
 from mooe.decoder.mesh import PortraitMesh
 from mooe.decoder.mouth import MouthLayer
 from mooe.decoder.neutral import FaceDriver, lift_lips, mouth_expression, neutral_points
@@ -68,6 +70,16 @@ class SourcePortrait:
     def size(self) -> int:
         """Side of the frames in pixels."""
         return self.crop.size
+
+    @cached_property
+    def fine_frame(self) -> FinePhoto:
+        """:attr:`frame`, ready to be sampled."""
+        return FinePhoto(self.frame)
+
+    @cached_property
+    def fine_native(self) -> FinePhoto:
+        """:attr:`native`, ready to be sampled."""
+        return FinePhoto(self.native)
 
 
 def _fit_picture(image: Image) -> tuple[Image, tuple[float, float]]:
