@@ -41,19 +41,28 @@ def make_chunks(
         codec: motion latents -> displacements.
         schedule: what the face is asked to do besides what is sampled.
         render: draws a frame from displacement, rotation and translation.
-        ahead: sample a chunk's motion while the one before is drawn and used; not for live sound, which must not be
-            asked for before it is needed.
+        ahead: draw a chunk while the one before is used, and sample the motion of the one after it meanwhile; not for
+            live sound, which must not be asked for before it is needed.
     """
     moved = _moved(stream, codec, schedule)
-    beside = ahead and not stream.speech.live
-    if beside:
-        moved = made_ahead(moved)
+    if not ahead or stream.speech.live:
+        chunks = _drawn(stream, moved, render, jobs=1)
+    else:
+        chunks = made_ahead(_drawn(stream, made_ahead(moved), render, jobs=2))
+    for chunk, state in chunks:
+        stream.reached = state
+        yield chunk
+
+
+def _drawn(
+    stream: MoEEStream, moved: Iterator[_Moved], render: Callable[[Array, Array, Array], Frame], jobs: int
+) -> Iterator[tuple[MoEEChunk, dict[str, Any]]]:
+    """Chunks, and the state behind each."""
     for motion, gates, first, state in moved:
         each = zip(motion.displacement, motion.rotation, motion.translation, strict=True)
-        with stream.timed("decoder"), _drawing_threads(2 if beside else 1):
+        with stream.timed("decoder"), _drawing_threads(jobs):
             frames = [render(*one) for one in each]
-        stream.reached = state
-        yield MoEEChunk(frames, motion, gates, first)
+        yield MoEEChunk(frames, motion, gates, first), state
 
 
 @contextmanager

@@ -173,9 +173,9 @@ class MoEEPipeline(DiffusionPipeline, SpeakerLoraMixin):
         still to be heard, nor from a prompt whose parts are spread over the speech.
 
         ``state``, which :meth:`MoEEStream.state` gave after some chunk of the same clip, goes on behind that chunk.
-        ``ahead`` samples the next chunk's motion in a thread while a chunk is drawn and used, which gives the same
-        frames in less time; weights and the generator must then be left alone until the last chunk. Live sound is never
-        asked for ahead. See :meth:`__call__` for the other arguments.
+        ``ahead`` draws the next chunk, and samples the motion of the one after it, in threads while a chunk is used,
+        which gives the same frames in less time; weights and the generator must then be left alone until the last
+        chunk. Live sound is never asked for ahead. See :meth:`__call__` for the other arguments.
         """
         check_encoder(self.speech_encoder, self.unet.config["audio_dim"])
         speech = open_speech(_spoken(audio, text, voice, language))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 import cv2
@@ -108,9 +109,11 @@ def enlarge_flow(flow: Float, factor: float, shape: tuple[int, ...]) -> Float:
     """A backward flow for an image ``factor`` times as large, of ``shape`` (height, width)."""
     if factor == 1.0:
         return flow
-    columns, rows = (np.arange(n, dtype=np.float32) for n in flow.shape[1::-1])
-    shift = np.stack([flow[..., 0] - columns, flow[..., 1] - rows[:, None]], -1)
-    large = resize(shift * np.float32(factor), shape)
-    large[..., 0] += np.arange(shape[1], dtype=np.float32)
-    large[..., 1] += np.arange(shape[0], dtype=np.float32)[:, None]
-    return large
+    large = resize(flow - _places(*flow.shape[:2]), shape)
+    return np.asarray(cv2.scaleAdd(large, factor, _places(shape[0], shape[1])), np.float32)
+
+
+@lru_cache(maxsize=4)
+def _places(height: int, width: int) -> Float:
+    """Each pixel's own place, ``[height, width, 2]``; not to be written to."""
+    return np.stack(np.meshgrid(np.arange(width), np.arange(height)), -1).astype(np.float32)

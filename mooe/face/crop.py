@@ -168,5 +168,5 @@ def _runs(mask: NDArray[np.bool_]) -> list[slice]:
 
 
 def _mix(target: Image, frame: Image, below: Image, mask: NDArray[np.float32]) -> None:
-    base = below.astype(np.float32)
-    target[:] = np.rint(base + (frame - base) * mask[..., None]).astype(np.uint8)
+    weight = np.ascontiguousarray(np.broadcast_to(mask, frame.shape[:2]))
+    target[:] = cv2.blendLinear(frame, below, weight, 1 - weight)
