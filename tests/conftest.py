@@ -3,12 +3,6 @@
 from __future__ import annotations
 
 import os
-
-# Test processes run side by side, one for each core of the smallest machine: threads of torch would only get in each
-# other's way. Before torch is loaded, which reads it once; commands that tests start inherit it.
-if "PYTEST_XDIST_WORKER" in os.environ:
-    os.environ.setdefault("OMP_NUM_THREADS", "1")
-
 import wave
 from collections.abc import Callable
 from pathlib import Path
