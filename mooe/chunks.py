@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -60,24 +61,43 @@ def _drawn(
     """Chunks, and the state behind each."""
     for motion, gates, first, state in moved:
         each = zip(motion.displacement, motion.rotation, motion.translation, strict=True)
-        with stream.timed("decoder"), _drawing_threads(jobs):
+        with stream.timed("decoder"), _opencv.beside(jobs):
             frames = [render(*one) for one in each]
         yield MoEEChunk(frames, motion, gates, first), state
 
 
-@contextmanager
-def _drawing_threads(jobs: int) -> Iterator[None]:
-    """Let OpenCV take its share of the processors where so many jobs run side by side.
+class _DrawingThreads:
+    """OpenCV's threads, which all clips of a process share."""
 
-    A frame's pictures are small: shared out among all threads they cost a third more processor time, which the motion
-    sampled beside them is short of.
-    """
-    before = cv2.getNumThreads()
-    cv2.setNumThreads(max(1, before // jobs))
-    try:
-        yield
-    finally:
-        cv2.setNumThreads(before)
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._jobs: list[int] = []  # of each clip that is being drawn
+        self._usual = 1  # threads while none is
+
+    @contextmanager
+    def beside(self, jobs: int) -> Iterator[None]:
+        """Let OpenCV take its share of the processors where so many jobs run side by side.
+
+        A frame's pictures are small: shared out among all threads they cost a third more processor time, which the
+        motion sampled beside them is short of.
+        """
+        with self._lock:
+            if not self._jobs:
+                self._usual = cv2.getNumThreads()
+            self._jobs.append(jobs)
+            self._share()
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._jobs.remove(jobs)
+                self._share()
+
+    def _share(self) -> None:
+        cv2.setNumThreads(max(1, self._usual // max(self._jobs, default=1)))
+
+
+_opencv = _DrawingThreads()
 
 
 def _moved(stream: MoEEStream, codec: MotionCodec, schedule: ControlSchedule) -> Iterator[_Moved]:

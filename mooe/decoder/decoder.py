@@ -15,6 +15,7 @@ from mooe.decoder.images import (
     enlarge_flow,
     lay_over,
     mix,
+    places,
     resize,
     resize_bytes,
     sample,
@@ -67,7 +68,6 @@ class PortraitDecoder:
         self.motion = motion
         self.appearance = appearance
         self._window = fade_window(portrait.size, portrait.crop.free_sides(*portrait.picture.shape[:2]))
-        self._rest = np.stack(np.meshgrid(np.arange(portrait.size), np.arange(portrait.size)), -1).astype(np.float32)
 
     def maps(self, displacement: Float, rotation: Float, translation: Float) -> RenderMaps:
         """Flow and regions of a frame by geometry alone; arguments as in :meth:`render`."""
@@ -111,7 +111,8 @@ class PortraitDecoder:
         moved = portrait.mesh.drive(face, face - portrait.points, portrait.alignment, matrix, translation)
         flow, region = moved.rasterize((portrait.size, portrait.size))
         attached = sample_weight(portrait.attachment, flow)
-        flow = self._rest + (flow - self._rest) * (attached[..., None] * self._window)
+        rest = places(portrait.size, portrait.size)
+        flow = rest + (flow - rest) * (attached[..., None] * self._window)
         irises = portrait.alignment.to_image(pose_points(face[FACE_POINTS:], matrix, translation))
         points = np.concatenate([moved.target[:FACE_POINTS], irises[:, :2]])
         maps = RenderMaps(flow, region, points, portrait.landmarks[:, :2])

@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 
 Image = NDArray[np.uint8]
 Float = NDArray[np.float32]
-
-
 _FINE = 3  # enlarged twofold, fine detail would be softer than bicubic samples are
 
 
@@ -107,11 +105,11 @@ def enlarge_flow(flow: Float, factor: float, shape: tuple[int, ...]) -> Float:
     """A backward flow for an image ``factor`` times as large, of ``shape`` (height, width)."""
     if factor == 1.0:
         return flow
-    large = resize(flow - _places(*flow.shape[:2]), shape)
-    return np.asarray(cv2.scaleAdd(large, factor, _places(shape[0], shape[1])), np.float32)
+    large = resize(flow - places(*flow.shape[:2]), shape)
+    return np.asarray(cv2.scaleAdd(large, factor, places(shape[0], shape[1])), np.float32)
 
 
 @lru_cache(maxsize=4)
-def _places(height: int, width: int) -> Float:
+def places(height: int, width: int) -> Float:
     """Each pixel's own place, ``[height, width, 2]``; not to be written to."""
     return np.stack(np.meshgrid(np.arange(width), np.arange(height)), -1).astype(np.float32)

@@ -157,7 +157,8 @@ class WindowSampler:
         # Behind the first window the other half of the processors draws and writes meanwhile. With all of them, threads
         # that wait for each other take the drawing's turns: measured on two cores, that made a film slower than one
         # thread for each.
-        self.threads = max(1, torch.get_num_threads() // 2)
+        self._first_threads = torch.get_num_threads()
+        self.threads = max(1, self._first_threads // 2)
         self._carried: Tensor | None = None
 
     def state(self) -> dict[str, Tensor | None]:
@@ -176,7 +177,7 @@ class WindowSampler:
             Latents ``[1, F, C, h, w]`` in float32, the carried-over frames first, and expert gates ``[F, 6]`` (None
             for a neutral window).
         """
-        threads = torch.get_num_threads() if self._carried is None else self.threads
+        threads = self._first_threads if self._carried is None else self.threads
         with _TURNS.setdefault(self.unet, threading.RLock()), torch.no_grad(), _threads(threads):
             return self._window(inputs)
 
