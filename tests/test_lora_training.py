@@ -16,7 +16,7 @@ from tests.test_prepare import clip
 from training.common import LoopConfig, TrainingLoop
 from training.corpus.filmed import FilmedCorpus
 from training.corpus.frames import FrameSample, save_shard
-from training.motion_batch import draw_batch
+from training.motion_batch import CARRIED_FRAMES, Batch, draw_batch, noise_latents
 from training.train_lora import (
     DecoderLoraConfig,
     LoraStage,
@@ -138,6 +138,39 @@ def test_a_face_that_stands_elsewhere_counts_and_one_that_moves_otherwise_does_n
     swing = shift * torch.tensor([1.0, -1.0]).repeat(WINDOW // 2)[:, None, None, None]
     exact, standing, moving = (float(stage.level_loss(batch.latents + x, batch)) for x in (0.0, shift, swing))
     assert exact < 1e-6 and moving < 1e-6 < standing
+
+
+def test_frames_carried_on_from_stand_off_as_the_models_own_and_the_film_is_come_back_to(
+    pipeline: MoEEPipeline, tmp_path: Path
+) -> None:
+    stage = motion_stage(pipeline, settings(tmp_path), tmp_path)
+
+    def given(error: float) -> tuple[Batch, Batch]:
+        stage.config = replace(stage.config, context_error=error)
+        streams = [np.random.default_rng(number) for number in range(2)]
+        batch = draw_batch([stage.corpus.sample(stream) for stream in streams], pipeline.codec, streams)
+        known = torch.zeros_like(batch.known)
+        known[0, :CARRIED_FRAMES] = 1
+        batch = replace(batch, known=known)
+        return batch, stage.with_own_errors(batch, batch.audible, streams)
+
+    batch, same = given(0.0)
+    assert torch.equal(same.latents, batch.latents)
+    batch, off = given(2.0)
+    error = (off.latents - batch.latents).flatten(2).norm(dim=2)
+    assert not error[1].any(), "nothing is carried on from in this take"
+    assert torch.allclose(error[0, :CARRIED_FRAMES], error[0, 0]) and error[0, 0] > 0
+    assert (error[0, CARRIED_FRAMES:].diff() < 0).all()
+    moved = pipeline.codec.decode(off.latents) - pipeline.codec.decode(batch.latents)
+    assert torch.allclose(off.displacement - batch.displacement, moved, atol=1e-4)
+
+
+def test_the_adapter_learns_at_the_noise_levels_of_sampling(pipeline: MoEEPipeline, tmp_path: Path) -> None:
+    corpus = motion_stage(pipeline, settings(tmp_path), tmp_path).corpus
+    streams = [np.random.default_rng(number) for number in range(8)]
+    batch = draw_batch([corpus.sample(stream) for stream in streams], pipeline.codec, streams)
+    timesteps = noise_latents(batch, streams, pure_share=0.5, levels=(0.25, 0.75))[1]
+    assert set(timesteps.tolist()) == {250.0, 750.0, 1000.0}
 
 
 def frames(folder: Path) -> Path:

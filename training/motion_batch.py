@@ -114,6 +114,7 @@ def noise_latents(
     start: Tensor | None = None,
     most: Tensor | None = None,
     pure_share: float = 0.1,
+    levels: Sequence[float] = (),
 ) -> tuple[Tensor, Tensor]:
     """Noise the latents on the straight path to Gaussian noise (flow matching), keeping what is known clean.
 
@@ -123,16 +124,19 @@ def noise_latents(
         start: latents to noise instead of the batch's own.
         most: highest noise level of each take, ``[B]``; 1 if None.
         pure_share: share of takes that are nothing but noise, where sampling begins and most is decided.
+        levels: noise levels of the other takes, each as likely; logit-normal ones if there are none.
 
     Returns:
-        Noised latents ``[B, F, C, h, w]`` and timesteps (level times 1000) ``[B]``; levels are logit-normal.
+        Noised latents ``[B, F, C, h, w]`` and timesteps (level times 1000) ``[B]``.
     """
-    levels = []
+    drawn = []
     streams = streams_of(rng, len(batch.latents))
     for stream in streams:
         level = 1 / (1 + np.exp(-(stream.standard_normal() * 1.3 + 0.4)))
-        levels.append(1.0 if stream.random() < pure_share else level)
-    sigma = torch.tensor(levels, dtype=torch.float32, device=batch.latents.device)
+        if levels:
+            level = float(stream.choice(levels))
+        drawn.append(1.0 if stream.random() < pure_share else level)
+    sigma = torch.tensor(drawn, dtype=torch.float32, device=batch.latents.device)
     if most is not None:
         sigma = sigma * most
     return mix_noise(batch, sigma, streams, start), sigma * 1000

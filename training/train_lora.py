@@ -32,6 +32,7 @@ from mooe.emotion.taxonomy import EMOTIONS
 from mooe.errors import ConfigError
 from mooe.motion.codec import MotionCodec
 from mooe.motion.lora import DECODER_TARGETS, SPEAKER_TARGETS, add_speaker_lora, save_unet_lora
+from mooe.motion.sampling import set_steps
 from mooe.motion.unet import MotionUNet
 from mooe.pipeline import MoEEPipeline
 from training.common import LoopConfig, TrainingLoop, arguments, run_command, setup_unet, take_streams
@@ -41,7 +42,7 @@ from training.corpus.frames import shard_files
 from training.corpus.motion import Take
 from training.extras import make_preview, preview_pipeline
 from training.lip_losses import lip_gaps
-from training.motion_batch import Batch, draw_batch, lower_face_mask, noise_latents
+from training.motion_batch import CARRIED_FRAMES, Batch, draw_batch, lower_face_mask, noise_latents
 from training.train_decoder import DecoderConfig, DecoderStage, load_samples
 from training.train_motion import MOUTH_SCALE, latent_loss
 
@@ -92,6 +93,11 @@ class LoraTrainingConfig:
     level_weight: float = 0.0
     """Weight of where the face stands on the whole, which windows that carry on from each other would add up; 1 was
     tried on film, and not yet on the speaker whose style is reached without it."""
+    context_error: float = 2.0
+    """How far the frames that a window carries on from may stand off, in times of what a window of the adapter's own
+    is off on the whole; 0 gives them as they were filmed."""
+    num_inference_steps: int = 2
+    """Denoising steps that the model will be sampled with: it learns at their noise levels; 0 for all levels."""
     sound: Path | None = None
     """A recording of anybody's speech that silent film is shown with, as the adapter will be used; none is silence."""
     decoder: DecoderLoraConfig | None = None
@@ -123,8 +129,9 @@ class LoraStage:
         unet: MotionUNet,
         adapters: MoEEAdapters,
         encoder: EmotionToLatents,
+        levels: Sequence[float] = (),
     ) -> None:
-        self.config, self.corpus, self.codec = config, corpus, codec
+        self.config, self.corpus, self.codec, self.levels = config, corpus, codec, levels
         self.unet, self.adapters, self.encoder = unet, adapters, encoder
         self.lower_face = torch.from_numpy(lower_face_mask(codec.latent_size))
         self.weights = film_weights(corpus, codec)
@@ -138,13 +145,13 @@ class LoraStage:
         streams = take_streams(config.loop.seed, step, config.batch_size)
         takes = [self.corpus.sample(stream) for stream in streams]
         batch, heard = self.lend_sound(draw_batch(takes, self.codec, streams), streams)
-        batch = self.with_own_mouths(batch, heard, streams)
+        batch = self.with_own_mouths(self.with_own_errors(batch, heard, streams), heard, streams)
         # the same on all processes
         keeps = np.random.default_rng([config.loop.seed, step]).random() < config.emotion_share
         if keeps:
             loss = config.emotion_weight * self._kept_emotion(takes, batch, heard, streams)
             return loss, {"emotion": float(loss.detach())}
-        noised, timestep = noise_latents(batch, streams, pure_share=config.pure_share)
+        noised, timestep = self._noise(batch, streams)
         kept = torch.tensor([stream.random() >= config.drop_audio for stream in streams])
         present = heard & kept.to(heard.device)
         predicted = self._predict(batch, noised, timestep, batch.controls, batch.emotion, present)
@@ -153,6 +160,33 @@ class LoraStage:
         level = self.level_loss(predicted, batch)
         figures = {"latent": float(latent.detach()), "lips": float(lips.detach()), "level": float(level.detach())}
         return latent + config.lip_weight * lips + config.level_weight * level, figures
+
+    def _noise(self, batch: Batch, streams: Sequence[np.random.Generator]) -> tuple[Tensor, Tensor]:
+        return noise_latents(batch, streams, pure_share=self.config.pure_share, levels=self.levels)
+
+    def with_own_errors(self, batch: Batch, heard: Tensor, streams: Sequence[np.random.Generator]) -> Batch:
+        """The batch with given first frames that stand off as the model's own do, and frames that come back from there.
+
+        In sampling a window carries on from the one before, and what each gets wrong of the face's level would add up,
+        were the model only shown frames as they were filmed (exposure bias; Bengio et al., "Scheduled Sampling", 2015).
+        The error is that of a window from nothing but noise, as large as ``context_error`` at most; it fades within
+        the window. ``heard`` says where the model hears anything, ``[B]``.
+        """
+        if not self.config.context_error:
+            return batch
+        nothing = replace(batch, known=torch.zeros_like(batch.known))
+        noised, timestep = noise_latents(nothing, streams, pure_share=1.0)
+        with torch.no_grad():
+            own = self._predict(nothing, noised, timestep, batch.controls, batch.emotion, heard)
+            carried = batch.known[:, :1].amin((2, 3, 4), keepdim=True)
+            share = torch.tensor([stream.uniform(0, self.config.context_error) for stream in streams])
+            frames = torch.arange(batch.latents.shape[1]) - CARRIED_FRAMES + 1
+            fade = torch.exp(-frames.clamp(min=0) / CARRIED_FRAMES).to(own.device)
+            error = (own - batch.latents).mean(1, keepdim=True)
+            error = carried * error * (share.to(own.device)[:, None] * fade)[:, :, None, None, None]
+            # a difference of latents decodes to the points' difference beside those of no latents at all
+            points = self.codec.decode(error) - self.codec.decode(torch.zeros_like(error[:1, :1]))
+        return replace(batch, latents=batch.latents + error, displacement=batch.displacement + points)
 
     def level_loss(self, predicted: Tensor, batch: Batch) -> Tensor:
         """Squared error of each point's mean place in a take, in hundredths of eye distances, a mean over takes.
@@ -227,7 +261,7 @@ class LoraStage:
         def rest(given: Batch, noised: Tensor, timestep: Tensor) -> Tensor:
             return self._predict(given, noised, timestep, calm, None, heard)
 
-        noised, timestep = noise_latents(batch, streams, pure_share=self.config.pure_share)
+        noised, timestep = self._noise(batch, streams)
         nothing = replace(batch, known=torch.zeros_like(batch.known))
         noise = noise_latents(nothing, streams, pure_share=1.0)
         # given frames are clean, the others as clean as the noise leaves them
@@ -341,7 +375,11 @@ def main() -> None:
     # the loop starts the processes' group, which the preparing of videos waits on
     loop = TrainingLoop(config.loop, modules, lambda step: stage(step), lambda folder: export(folder), preview)
     corpus = open_speaker(options.data, config.loop.output, config.window)
-    motion = LoraStage(config, corpus, codec, unet, adapters, encoder)
+    levels: list[float] = []
+    if config.num_inference_steps:
+        set_steps(pipeline.scheduler, config.num_inference_steps)
+        levels = pipeline.scheduler.sigmas[:-1].tolist()
+    motion = LoraStage(config, corpus, codec, unet, adapters, encoder, levels)
     stage: Callable[[int], tuple[Tensor, dict[str, float]]] = motion
     if config.decoder is not None and compensator is not None:
         stage = LoraWithDecoderStage(config, config.decoder, motion, compensator)
