@@ -50,8 +50,9 @@ class FinePhoto:
         height, width = photo.shape[:2]
         # A fourth channel, of which nothing is seen, takes a third off the time of sampling
         self._fine = cv2.warpAffine(
-            cv2.cvtColor(photo, cv2.COLOR_RGB2RGBA), np.array([[1 / _FINE, 0, 0], [0, 1 / _FINE, 0]]), (width * _FINE, height * _FINE),
-            flags=cv2.INTER_LANCZOS4 | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REFLECT,
+            cv2.cvtColor(photo, cv2.COLOR_RGB2RGBA), np.array([[1 / _FINE, 0, 0], [0, 1 / _FINE, 0]]),
+            (width * _FINE, height * _FINE), flags=cv2.INTER_LANCZOS4 | cv2.WARP_INVERSE_MAP,
+            borderMode=cv2.BORDER_REFLECT,
         )  # fmt: skip
 
     def sample(self, flow: Float) -> Image:
