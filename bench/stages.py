@@ -39,6 +39,7 @@ def measure_clip(
     from mooe import MoEEPipeline
     from mooe.cli import SWITCH_SECONDS
     from mooe.commands.speech_options import sound_for_listeners
+    from mooe.decoder.kernels import load_kernels
     from mooe.decoder.refinement import refined_decoder
     from mooe.media import VideoWriter, read_image
     from mooe.memory import keep_freed_memory
@@ -50,6 +51,7 @@ def measure_clip(
         folder = keep or Path(temporary)
         sound = repeated_speech(speech, seconds, folder)
         pipeline = MoEEPipeline.from_pretrained()
+        load_kernels()
         clock = StageClock()
         with clock.stage("portrait"):
             source = pipeline.encode_portrait(read_image(portrait), size=size)

@@ -271,7 +271,7 @@ class TestTraining:
         return training, model
 
     def test_the_loss_falls(self, samples: list[FrameSample], tmp_path: Path) -> None:
-        training, _ = self.stage(tmp_path, samples, 40)
+        training, _ = self.stage(tmp_path, samples, 16)
         before = np.mean([float(training.loss(s)[0].detach()) for s in range(4)])
         training.run()
         assert np.mean([float(training.loss(s)[0].detach()) for s in range(4)]) < 0.97 * before

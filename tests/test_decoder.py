@@ -263,3 +263,20 @@ def test_looking_between_pixels_is_exact_at_them_and_no_blurrier_than_bicubic() 
     truth = waves(between[..., 0], between[..., 1])
     errors = [np.abs(found - truth).mean() for found in (fine.sample(between), sample(photo, between))]
     assert errors[0] < errors[1]
+
+
+def test_loaded_kernels_are_all_that_drawing_needs(portrait: SourcePortrait) -> None:
+    from mooe.decoder import eyes, rasterizer
+    from mooe.decoder.kernels import load_kernels
+
+    def compiled() -> list[int]:
+        kernels = [*vars(eyes).values(), *vars(rasterizer).values()]
+        return [len(kernel.signatures) for kernel in kernels if hasattr(kernel, "signatures")]
+
+    load_kernels()
+    before = compiled()
+    assert any(before)
+    smile = arkit_to_displacement(arkit_vector({"jawOpen": 0.5, "mouthSmileLeft": 0.8, "eyeLookUpLeft": 0.5}))
+    turn = np.array([0.05, 0.1, 0.02], np.float32)
+    PortraitDecoder(portrait).render_full(smile, turn, 0 * turn)
+    assert compiled() == before

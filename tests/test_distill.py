@@ -149,7 +149,7 @@ def test_one_step_comes_nearer_to_the_teachers_steps(
     corpus: MotionCorpus, tmp_path: Path, train_adapters: bool
 ) -> None:
     stage = make_stage(
-        corpus, tmp_path, 20, num_inference_steps=2, audio_scale=1.5, emotion_scale=2.0, neutral_share=0.0,
+        corpus, tmp_path, 10, num_inference_steps=2, audio_scale=1.5, emotion_scale=2.0, neutral_share=0.0,
         drop_audio=0.0, train_adapters=train_adapters,
     )  # fmt: skip
     teacher = [p.clone() for module in (stage.teacher, stage.teacher_adapters) for p in module.parameters()]

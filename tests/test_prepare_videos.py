@@ -17,6 +17,7 @@ import pytest
 
 from mooe.errors import MooeError
 from mooe.media import VideoWriter, read_image
+from tests.worker_task import work
 from training.common import run_command
 from training.corpus.filmed import FilmedClip
 from training.corpus.prepared_video import PrepareSettings
@@ -24,14 +25,6 @@ from training.corpus.workers import WorkerError, run_in_processes
 from training.prepare import PrepareConfig, prepare
 from training.prepare import main as prepare_main
 from training.train_lora import main as train_lora_main
-
-
-def work(item: str) -> str:
-    if item == "kill":
-        os.kill(os.getpid(), signal.SIGKILL)
-    if item == "raise":
-        raise OSError(28, "No space left on device")
-    return item.upper()
 
 
 def test_a_killed_worker_costs_its_item_alone() -> None:

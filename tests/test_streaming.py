@@ -111,10 +111,10 @@ def test_live_speech_that_cannot_be_used_is_refused(pipe: MoEEPipeline, portrait
 
 
 def test_features_from_any_frame_on_are_those_of_the_whole() -> None:
-    encoder, sound = HamaSpeechEncoder(), noise(50.0)
+    encoder, sound = HamaSpeechEncoder(), noise(26.0)
     whole = encoder.encode(sound)
     gain = speech_gain([sound])
-    for first in (0, 300, 487, 520, 1000, 1240):
+    for first in (0, 487, 520, 640):
         rows = np.concatenate(list(encoder.stream([sound], gain, first)))
         assert np.array_equal(rows, whole[first:])
 
@@ -147,7 +147,7 @@ def test_schedules_and_poses_do_not_depend_on_how_they_are_cut() -> None:
 def test_going_on_from_a_state_gives_the_rest_of_the_clip(
     pipe: MoEEPipeline, portrait: SourcePortrait, tmp_path: Path
 ) -> None:
-    sound = noise(45.0)
+    sound = noise(26.0)
     whole = list(start(pipe, portrait, sound))
     begun = start(pipe, portrait, sound)
     for number, chunk in enumerate(begun):

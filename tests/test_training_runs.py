@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import runpy
 import signal
 import subprocess
 import sys
@@ -76,6 +77,18 @@ def run(words: list[str], *settings: str) -> None:
     assert done.returncode == 0, done.stderr[-2000:]
 
 
+def run_here(monkeypatch: pytest.MonkeyPatch, words: list[str], *settings: str) -> None:
+    """Run a training script, with its arguments, in this process: another one would load the libraries first."""
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
+    monkeypatch.setattr(sys, "argv", [*words, *settings])
+    runpy.run_path(words[0], run_name="__main__")
+
+
+def script_of(words: list[str]) -> list[str]:
+    """A command of :func:`command` without its launcher."""
+    return words[words.index(str(ROOT / "training" / "train_motion.py")) :]
+
+
 def weights(output: Path) -> dict[str, torch.Tensor]:
     state = torch.load(output / "checkpoint-4" / "state.pt", weights_only=True)
     result: dict[str, torch.Tensor] = state["modules"]["unet"]
@@ -120,12 +133,11 @@ def test_weights_cut_over_two_processes_equal_whole_ones_and_resume(
 
 @pytest.mark.slow
 def test_a_killed_run_goes_on_as_if_unbroken(
-    corpus: Path, tmp_path: Path, one_process: dict[str, torch.Tensor]
+    corpus: Path, tmp_path: Path, one_process: dict[str, torch.Tensor], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    words = command(corpus, tmp_path, 1, 4)
-    saving = [*words, "loop.checkpoint_minutes=0"]
-    kill_after_step_two(saving, tmp_path)
-    run(saving)
+    saving = [*script_of(command(corpus, tmp_path, 1, 4)), "loop.checkpoint_minutes=0"]
+    kill_after_step_two([sys.executable, *saving], tmp_path)
+    run_here(monkeypatch, saving)
     for name, value in weights(tmp_path).items():
         assert torch.allclose(value, one_process[name], atol=1e-6), name
 
@@ -188,15 +200,17 @@ def svd_command(folder: Path) -> list[str]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("stage", [lora_command, svd_command])
-def test_other_stages_killed_go_on_as_if_unbroken(stage: Callable[[Path], list[str]], tmp_path: Path) -> None:
+def test_other_stages_killed_go_on_as_if_unbroken(
+    stage: Callable[[Path], list[str]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     words = [
-        sys.executable, *stage(tmp_path), "loop.steps=4", "loop.decay_share=0.0", "loop.warmup_steps=1",
-        "loop.report_to=none", "loop.keep_checkpoints=1",
+        *stage(tmp_path), "loop.steps=4", "loop.decay_share=0.0", "loop.warmup_steps=1", "loop.report_to=none",
+        "loop.keep_checkpoints=1",
     ]  # fmt: skip
-    run(words, f"loop.output={tmp_path / 'unbroken'}")
+    run_here(monkeypatch, words, f"loop.output={tmp_path / 'unbroken'}")
     saving = [*words, "loop.checkpoint_minutes=0", f"loop.output={tmp_path / 'killed'}"]
-    kill_after_step_two(saving, tmp_path / "killed")
-    run(saving)
+    kill_after_step_two([sys.executable, *saving], tmp_path / "killed")
+    run_here(monkeypatch, saving)
     one, other = (
         torch.load(tmp_path / name / "checkpoint-4" / "state.pt", weights_only=True)["modules"]
         for name in ("unbroken", "killed")

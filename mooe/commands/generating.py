@@ -166,7 +166,10 @@ def _make_clip(
         import torch
 
         from mooe.audio.source import open_speech
+        from mooe.decoder.kernels import load_kernels
         from mooe.media import read_image, shrink_to
+
+        load_kernels()
     with clock.stage("reading"):
         image = shrink_to(read_image(request.portrait), MAX_VIDEO_SIDE)
     with clock.stage("speaking" if request.speech.text else "reading"):

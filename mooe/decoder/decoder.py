@@ -88,7 +88,9 @@ class PortraitDecoder:
         """
         geometry = self._geometry(displacement, rotation, translation)
         portrait = self.portrait
-        return self._compose(portrait.frame, portrait.fine_frame, portrait.frame_lids, geometry, 1.0)
+        frame = portrait.frame.copy()
+        self._draw(frame, portrait.frame, portrait.fine_frame, portrait.frame_lids, geometry, 1.0)
+        return frame
 
     def render_full(self, displacement: Float, rotation: Float, translation: Float) -> Image:
         """The whole picture with the head animated at the picture's resolution; uint8 ``[H, W, 3]``.
@@ -97,10 +99,17 @@ class PortraitDecoder:
         """
         portrait = self.portrait
         geometry = self._geometry(displacement, rotation, translation)
-        native = portrait.crop.native()
-        factor = native.size / portrait.size
-        frame = self._compose(portrait.native, portrait.fine_native, portrait.native_lids, geometry, factor)
-        return native.paste(frame, portrait.picture)
+        factor = portrait.crop.side / portrait.size
+        inner, outer = portrait.crop.overlap(*portrait.picture.shape[:2])
+        picture = portrait.picture.copy()
+        # What is drawn ends before the square's border does, so the picture needs no seam. Mostly the square lies
+        # within the picture and is drawn in place.
+        frame = picture[outer]
+        if frame.shape != portrait.native.shape:
+            frame = portrait.native.copy()
+        self._draw(frame, portrait.native, portrait.fine_native, portrait.native_lids, geometry, factor)
+        picture[outer] = frame[inner]
+        return picture
 
     def _geometry(self, displacement: Float, rotation: Float, translation: Float) -> _Geometry:
         portrait = self.portrait
@@ -118,14 +127,16 @@ class PortraitDecoder:
         maps = RenderMaps(flow, region, points, portrait.landmarks[:, :2])
         return _Geometry(face, moved, matrix, translation, displacement, maps)
 
-    def _compose(self, photo: Image, fine: FinePhoto, lids: Image, geometry: _Geometry, factor: float) -> Image:
+    def _draw(
+        self, frame: Image, photo: Image, fine: FinePhoto, lids: Image, geometry: _Geometry, factor: float
+    ) -> None:
+        """Draw over a copy of ``photo`` in place."""
         portrait, maps = self.portrait, geometry.maps
         flow, visibility = maps.flow, np.ones(maps.region.shape, np.float32)
         if self.motion is not None:
             residual, visibility = self.motion(portrait.frame, maps)
             flow = (flow + residual).astype(np.float32)
         flow = enlarge_flow(flow, factor, photo.shape[:2])
-        frame = photo.copy()
         box = (slice(None), slice(None)) if self.motion is not None else _moving_box(maps.flow, factor)
         frame[box] = fine.sample(flow[box])
         self._shade(frame, geometry, factor)
@@ -140,8 +151,8 @@ class PortraitDecoder:
             lay_over(frame, layer)
         if self.appearance is not None:
             small = frame if factor == 1.0 else resize_bytes(frame, maps.region.shape)
-            _blend(frame, small, *self.appearance(small, maps, visibility), factor)
-        return frame
+            fill, weight = self.appearance(small, maps, visibility)
+            _blend(frame, small, fill, weight * self._window[..., 0], factor)
 
     def _shade(self, frame: Image, geometry: _Geometry, factor: float) -> None:
         """Multiply the skin by the shading of its expression, which is carried along by the flow."""

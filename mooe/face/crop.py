@@ -110,22 +110,25 @@ class PortraitCrop:
             return square
         return _resize(square, self.size)
 
+    def overlap(self, height: int, width: int) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+        """Rows and columns of what the square and a picture share: in the square, and in the picture."""
+        x0, y0 = max(self.left, 0), max(self.top, 0)
+        x1, y1 = max(min(self.left + self.side, width), x0), max(min(self.top + self.side, height), y0)
+        inner = (slice(y0 - self.top, y1 - self.top), slice(x0 - self.left, x1 - self.left))
+        return inner, (slice(y0, y1), slice(x0, x1))
+
     def paste(self, frame: Image, picture: Image) -> Image:
         """A copy of ``picture`` with ``frame`` ``[size, size, 3]`` blended in; nothing outside the square changes."""
         height, width = picture.shape[:2]
         if frame.shape[0] != self.side:
             frame = _resize(frame, self.side)
         out = picture.copy()
-        x0, y0 = max(self.left, 0), max(self.top, 0)
-        x1, y1 = min(self.left + self.side, width), min(self.top + self.side, height)
-        if x0 >= x1 or y0 >= y1:
+        inner, outer = self.overlap(height, width)
+        frame, below, target = frame[inner], picture[outer], out[outer]
+        if not frame.size:
             return out
-        inner = (slice(y0 - self.top, y1 - self.top), slice(x0 - self.left, x1 - self.left))
         rows, columns = self._ramps(height, width)
         rows, columns = rows[inner[0]], columns[inner[1]]
-        frame = frame[inner]
-        below = picture[y0:y1, x0:x1]
-        target = out[y0:y1, x0:x1]
         target[:] = frame
         for i in _runs(rows < 1):
             _mix(target[i], frame[i], below[i], rows[i, None] * columns[None])

@@ -71,7 +71,7 @@ class PixelMark:
     flicker, and costs next to nothing a frame. Pictures with a side under 128 pixels stay as they are.
     """
 
-    _changes: list[NDArray[np.int16]] = field(default_factory=list)
+    _changes: list[tuple[Image, Image]] = field(default_factory=list)
     _frames: int = 0
 
     def apply(self, frame: Image) -> Image:
@@ -82,18 +82,19 @@ class PixelMark:
             self._changes = [_change(codec, frame[place]) for place in places]
         self._frames += 1
         marked = frame.copy()
-        for place, change in zip(places, self._changes, strict=True):
-            marked[place] = cv2.add(frame[place], change, dtype=cv2.CV_8U)  # ends at 0 and 255 instead of wrapping
+        for place, (more, less) in zip(places, self._changes, strict=True):
+            marked[place] = cv2.subtract(cv2.add(frame[place], more), less)  # end at 0 and 255 instead of wrapping
         return marked
 
 
-def _change(codec: object, tile: Image) -> NDArray[np.int16]:
+def _change(codec: object, tile: Image) -> tuple[Image, Image]:
+    """What is added to a tile, and what is taken off it."""
     bgr = np.ascontiguousarray(tile[..., ::-1])
     marked = codec.encode(bgr)  # type: ignore[attr-defined]
     change = marked[..., ::-1].astype(np.int16) - tile
     fits = np.abs(change).max(-1, keepdims=True) <= _LARGEST_CHANGE
-    kept: NDArray[np.int16] = np.where(fits, change, 0).astype(np.int16)
-    return kept
+    change = np.where(fits, change, 0)
+    return np.maximum(change, 0).astype(np.uint8), np.maximum(-change, 0).astype(np.uint8)
 
 
 def read_pixel_mark(frames: Iterable[Image]) -> int | None:
