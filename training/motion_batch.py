@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
@@ -46,6 +46,12 @@ class Batch:
     alternative: Tensor | None
     audible: Tensor
     speech_known: Tensor
+
+
+def twice(batch: Batch) -> Batch:
+    """The takes of a batch, and the same once more behind them."""
+    values = {field.name: getattr(batch, field.name) for field in fields(batch)}
+    return replace(batch, **{name: torch.cat([value] * 2) for name, value in values.items() if value is not None})
 
 
 # One source of randomness for all takes, or one for each: then a take does not depend on its neighbours
@@ -140,6 +146,18 @@ def noise_latents(
     if most is not None:
         sigma = sigma * most
     return mix_noise(batch, sigma, streams, start), sigma * 1000
+
+
+def euler_step(sample: Tensor, clean: Tensor, level: Tensor, reached: Tensor) -> Tensor:
+    """A step along the straight path through the sample and the predicted clean latents.
+
+    Args:
+        sample: latents at ``level``, ``[B, F, C, h, w]``.
+        clean: predicted clean latents, ``[B, F, C, h, w]``.
+        level: noise levels, ``[B]``, above 0.
+        reached: noise levels to go to, ``[B]``.
+    """
+    return clean + (reached / level)[:, None, None, None, None] * (sample - clean)
 
 
 def mix_noise(batch: Batch, level: Tensor, rng: Streams, start: Tensor | None = None) -> Tensor:

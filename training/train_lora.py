@@ -16,6 +16,7 @@ import logging
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -42,7 +43,8 @@ from training.corpus.frames import shard_files
 from training.corpus.motion import Take
 from training.extras import make_preview, preview_pipeline
 from training.lip_losses import lip_gaps
-from training.motion_batch import CARRIED_FRAMES, Batch, draw_batch, lower_face_mask, noise_latents
+from training.lora_losses import energy_score, film_weights
+from training.motion_batch import CARRIED_FRAMES, Batch, draw_batch, euler_step, lower_face_mask, noise_latents, twice
 from training.train_decoder import DecoderConfig, DecoderStage, load_samples
 from training.train_motion import MOUTH_SCALE, latent_loss
 
@@ -97,25 +99,12 @@ class LoraTrainingConfig:
     """How far the frames that a window carries on from may stand off, in times of what a window of the adapter's own
     is off on the whole; 0 gives them as they were filmed."""
     num_inference_steps: int = 2
-    """Denoising steps that the model will be sampled with: it learns at their noise levels; 0 for all levels."""
+    """Denoising steps that the model will be sampled with: whole samples are scored, two of each take; 0 scores
+    single predictions at all noise levels, for models that are sampled with many steps."""
     sound: Path | None = None
     """A recording of anybody's speech that silent film is shown with, as the adapter will be used; none is silence."""
     decoder: DecoderLoraConfig | None = None
     """Adapt the decoder's learned stages as well; none adapts the motion alone."""
-
-
-def film_weights(corpus: FilmedCorpus, codec: MotionCodec) -> Tensor:
-    """Weights of the latents' squared errors, ``[C, h, w]``: 1, and less where the film moves more than acted clips.
-
-    Latents have unit variance on the acted corpus. Tracked points tremble and slide where a turned head hides them, up
-    to forty times as much at temples and jaw; unweighted, that would be nearly all that is learnt.
-    """
-    total = square = torch.zeros(codec.mean.shape)
-    count = 0
-    for displacement in corpus.displacements():
-        latents = codec.encode(torch.from_numpy(displacement).to(codec.device)).cpu()
-        total, square, count = total + latents.sum(0), square + latents.square().sum(0), count + len(latents)
-    return 1 / (square / count - (total / count).square()).clamp(min=1.0)
 
 
 class LoraStage:
@@ -151,18 +140,35 @@ class LoraStage:
         if keeps:
             loss = config.emotion_weight * self._kept_emotion(takes, batch, heard, streams)
             return loss, {"emotion": float(loss.detach())}
-        noised, timestep = self._noise(batch, streams)
         kept = torch.tensor([stream.random() >= config.drop_audio for stream in streams])
         present = heard & kept.to(heard.device)
-        predicted = self._predict(batch, noised, timestep, batch.controls, batch.emotion, present)
-        weight = (1 - batch.known) * self.weights.to(noised.device).sqrt()
-        latent, lips = latent_loss(predicted, batch, weight), self.lip_loss(predicted, batch)
+        weight = (1 - batch.known) * self.weights.to(heard.device).sqrt()
+        if self.levels:
+            both = twice(batch)
+            predicted = self._sample(both, present.repeat(2), [*streams, *streams])
+            latent = energy_score(*predicted.chunk(2), batch.latents, weight)
+            batch = both
+        else:
+            predicted = self._predict(batch, *self._noise(batch, streams), batch.controls, batch.emotion, present)
+            latent = latent_loss(predicted, batch, weight)
+        lips = self.lip_loss(predicted, batch)
         level = self.level_loss(predicted, batch)
         figures = {"latent": float(latent.detach()), "lips": float(lips.detach()), "level": float(level.detach())}
         return latent + config.lip_weight * lips + config.level_weight * level, figures
 
     def _noise(self, batch: Batch, streams: Sequence[np.random.Generator]) -> tuple[Tensor, Tensor]:
         return noise_latents(batch, streams, pure_share=self.config.pure_share, levels=self.levels)
+
+    def _sample(self, batch: Batch, present: Tensor, streams: Sequence[np.random.Generator]) -> Tensor:
+        """Clean latents as sampling makes them; of the steps, the last one learns."""
+        sample, _ = noise_latents(batch, streams, pure_share=1.0)
+        count = len(sample)
+        for level, reached in pairwise([*self.levels, 0.0]):
+            levels, ends = sample.new_full((count,), level), sample.new_full((count,), reached)
+            with torch.set_grad_enabled(reached == 0):
+                clean = self._predict(batch, sample, 1000 * levels, batch.controls, batch.emotion, present)
+            sample = torch.where(batch.known > 0, batch.latents, euler_step(sample, clean, levels, ends))
+        return clean
 
     def with_own_errors(self, batch: Batch, heard: Tensor, streams: Sequence[np.random.Generator]) -> Batch:
         """The batch with given first frames that stand off as the model's own do, and frames that come back from there.
