@@ -17,7 +17,7 @@ from tests.test_prepare import clip
 from training.common import LoopConfig, TrainingLoop
 from training.corpus.filmed import FilmedCorpus
 from training.corpus.frames import FrameSample, save_shard
-from training.lora_losses import energy_score, film_weights
+from training.lora_losses import energy_score, film_weights, part_score
 from training.motion_batch import CARRIED_FRAMES, Batch, draw_batch, noise_latents, twice
 from training.train_lora import (
     DecoderLoraConfig,
@@ -184,6 +184,9 @@ def test_the_score_is_best_where_samples_vary_as_the_film_does() -> None:
     scores = {s: float(energy_score(draw(s), draw(s), film, weight)) for s in (0.0, 0.5, 1.0, 1.5, 2.0)}
     assert min(scores, key=lambda spread: scores[spread]) == 1.0
     assert scores[1.0] < float(energy_score(draw(1.0, 0.5), draw(1.0, 0.5), film, weight))
+    brows = {s: 0.01 * torch.randn(400, 3, 1, 1, generator=generator) * s * torch.ones(478, 3) for s in (0.0, 1.0, 1.1)}
+    still, moving = (float(part_score(brows[s], brows[s].flip(0), brows[1.1])) for s in (0.0, 1.0))
+    assert moving < still
     # what does not count changes nothing
     assert float(energy_score(draw(1.0), draw(1.0), film, 0 * weight)) < 1e-3
 

@@ -43,7 +43,7 @@ from training.corpus.frames import shard_files
 from training.corpus.motion import Take
 from training.extras import make_preview, preview_pipeline
 from training.lip_losses import lip_gaps
-from training.lora_losses import energy_score, film_weights
+from training.lora_losses import energy_score, film_weights, part_score
 from training.motion_batch import CARRIED_FRAMES, Batch, draw_batch, euler_step, lower_face_mask, noise_latents, twice
 from training.train_decoder import DecoderConfig, DecoderStage, load_samples
 from training.train_motion import MOUTH_SCALE, latent_loss
@@ -85,7 +85,7 @@ class LoraTrainingConfig:
     drop_audio: float = 0.05
     """Share of takes whose sound is withheld, for guidance."""
     pure_share: float = 0.3
-    """Share of takes that are nothing but noise, where a style is decided."""
+    """Share of takes that are nothing but noise, where a style is decided, unless whole samples are scored."""
     emotion_share: float = 0.25
     """Share of the steps that keep what emotions change as it was; the video shows but one or none."""
     emotion_weight: float = 2.0
@@ -93,14 +93,13 @@ class LoraTrainingConfig:
     lip_weight: float = 0.5
     """Weight of the lips' opening, of which the latents' error sees little: a few points of 478."""
     level_weight: float = 0.0
-    """Weight of where the face stands on the whole, which windows that carry on from each other would add up; 1 was
-    tried on film, and not yet on the speaker whose style is reached without it."""
+    """Weight of where the face stands on the whole, beside what the samples' score says of it."""
+    part_weight: float = 0.5
+    """Weight of how brows, eyes, lips and the oval move as wholes, where whole samples are scored."""
     context_error: float = 2.0
-    """How far the frames that a window carries on from may stand off, in times of what a window of the adapter's own
-    is off on the whole; 0 gives them as they were filmed."""
+    """How far frames carried on from may stand off, in times of what the adapter's own are off; 0 gives the film's."""
     num_inference_steps: int = 2
-    """Denoising steps that the model will be sampled with: whole samples are scored, two of each take; 0 scores
-    single predictions at all noise levels, for models that are sampled with many steps."""
+    """Denoising steps of sampling: whole samples are scored, two of each take; 0 scores steps at all noise levels."""
     sound: Path | None = None
     """A recording of anybody's speech that silent film is shown with, as the adapter will be used; none is silence."""
     decoder: DecoderLoraConfig | None = None
@@ -147,6 +146,9 @@ class LoraStage:
             both = twice(batch)
             predicted = self._sample(both, present.repeat(2), [*streams, *streams])
             latent = energy_score(*predicted.chunk(2), batch.latents, weight)
+            if config.part_weight:
+                points = self.codec.decode(torch.cat([predicted, batch.latents]))
+                latent = latent + config.part_weight * part_score(*points.chunk(3))
             batch = both
         else:
             predicted = self._predict(batch, *self._noise(batch, streams), batch.controls, batch.emotion, present)
