@@ -28,19 +28,16 @@ from scipy.stats import t as student
 
 from bench.speaker import BROWS, choose_clips, generate
 from bench.tables import storable
-from mooe.decoder.neutral import LID_PAIRS
-from mooe.face.regions import LEFT_IRIS, RIGHT_IRIS
-from mooe.face.topology import canonical_points
 from mooe.head_track import RecordedHead
 from mooe.media import write_json
 from mooe.pipeline import MoEEPipeline
 from training.corpus.filmed import CLIPS_FOLDER, FilmedClip, filmed_clips
 from training.corpus.filming import LONGEST_SHUT, closures, lid_opening
 from training.corpus.motion import SpeechClip
+from training.corpus.upper_face import upper_face
 
 Array = NDArray[np.float32]
 LEARNT_SHARE = 0.7
-_EYE_CORNER = 33
 
 
 def split(data: Path, out: Path) -> None:
@@ -51,13 +48,6 @@ def split(data: Path, out: Path) -> None:
         folder = out / ("learnt" if end <= LEARNT_SHARE * ends[-1] else "held_out") / CLIPS_FOLDER
         folder.mkdir(parents=True, exist_ok=True)
         shutil.copy(path, folder)
-
-
-def upper_face() -> list[int]:
-    """Points above the mouth, without lids and irises: those follow the blinks and glances that they are told."""
-    points = canonical_points()[:, 1]
-    told = {*LID_PAIRS.ravel().tolist(), *RIGHT_IRIS, *LEFT_IRIS}
-    return [i for i in np.flatnonzero(points > points[_EYE_CORNER] - 0.1).tolist() if i not in told]
 
 
 def manner(displacement: Array) -> dict[str, float]:

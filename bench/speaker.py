@@ -36,6 +36,7 @@ from training.corpus.speaker import MARKED, speak
 
 Array = NDArray[np.float32]
 SECONDS, BLINK_RATE = 90.0, 20.0
+STEPS = 2  # denoising steps, as the pipeline has them by default
 _RIGHT_CORNER, _LEFT_CORNER = 61, 291
 BROWS = (105, 66, 334, 296)
 
@@ -75,7 +76,7 @@ def generate(
         EmotionTimeline.constant(parse_emotion(emotion)), generator, head_motion=1.0, blink_rate=BLINK_RATE,
         blink_length=pipeline.blink_length, head_track=head,
     )  # fmt: skip
-    sampler = WindowSampler(pipeline.unet, pipeline.adapters, pipeline.scheduler, generator, 6, Guidance())
+    sampler = WindowSampler(pipeline.unet, pipeline.adapters, pipeline.scheduler, generator, STEPS, Guidance())
     with torch.no_grad():
         motion, latents = MotionStream(driver, sampler), []
         while motion.listen():

@@ -23,8 +23,8 @@ from training.common import LoopConfig, TrainingLoop
 from training.corpus.clips import save_npz
 from training.corpus.motion import MotionCorpus, SpeechClip
 from training.corpus.visemes import Phone
-from training.motion_batch import Batch, draw_batch
-from training.train_distill import DistillConfig, DistillStage, euler_step, implied_clean, step_levels
+from training.motion_batch import Batch, draw_batch, euler_step
+from training.train_distill import DistillConfig, DistillStage, implied_clean, step_levels
 
 FRAMES, WINDOW = 60, 12
 SYMBOLS = ["sil", *"mɑbisupoʃ", "sil"]

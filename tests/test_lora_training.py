@@ -11,12 +11,14 @@ import torch
 
 from mooe.decoder.compensator import PortraitCompensator
 from mooe.errors import ConfigError
+from mooe.motion.sampling import Guidance, WindowInputs, WindowSampler, set_steps
 from mooe.pipeline import MoEEPipeline
 from tests.test_prepare import clip
 from training.common import LoopConfig, TrainingLoop
 from training.corpus.filmed import FilmedCorpus
 from training.corpus.frames import FrameSample, save_shard
-from training.motion_batch import draw_batch
+from training.lora_losses import energy_score, film_weights, part_score
+from training.motion_batch import CARRIED_FRAMES, Batch, draw_batch, noise_latents, twice
 from training.train_lora import (
     DecoderLoraConfig,
     LoraStage,
@@ -24,7 +26,6 @@ from training.train_lora import (
     LoraWithDecoderStage,
     adapted_compensator,
     add_speaker_lora,
-    film_weights,
 )
 
 WINDOW = 12
@@ -138,6 +139,83 @@ def test_a_face_that_stands_elsewhere_counts_and_one_that_moves_otherwise_does_n
     swing = shift * torch.tensor([1.0, -1.0]).repeat(WINDOW // 2)[:, None, None, None]
     exact, standing, moving = (float(stage.level_loss(batch.latents + x, batch)) for x in (0.0, shift, swing))
     assert exact < 1e-6 and moving < 1e-6 < standing
+
+
+def test_frames_carried_on_from_stand_off_as_the_models_own_and_the_film_is_come_back_to(
+    pipeline: MoEEPipeline, tmp_path: Path
+) -> None:
+    stage = motion_stage(pipeline, settings(tmp_path), tmp_path)
+
+    def given(error: float) -> tuple[Batch, Batch]:
+        stage.config = replace(stage.config, context_error=error)
+        streams = [np.random.default_rng(number) for number in range(2)]
+        batch = draw_batch([stage.corpus.sample(stream) for stream in streams], pipeline.codec, streams)
+        known = torch.zeros_like(batch.known)
+        known[0, :CARRIED_FRAMES] = 1
+        batch = replace(batch, known=known)
+        return batch, stage.with_own_errors(batch, batch.audible, streams)
+
+    batch, same = given(0.0)
+    assert torch.equal(same.latents, batch.latents)
+    batch, off = given(2.0)
+    error = (off.latents - batch.latents).flatten(2).norm(dim=2)
+    assert not error[1].any(), "nothing is carried on from in this take"
+    assert torch.allclose(error[0, :CARRIED_FRAMES], error[0, 0]) and error[0, 0] > 0
+    assert (error[0, CARRIED_FRAMES:].diff() < 0).all()
+    moved = pipeline.codec.decode(off.latents) - pipeline.codec.decode(batch.latents)
+    assert torch.allclose(off.displacement - batch.displacement, moved, atol=1e-4)
+
+
+def test_the_adapter_learns_at_the_noise_levels_of_sampling(pipeline: MoEEPipeline, tmp_path: Path) -> None:
+    corpus = motion_stage(pipeline, settings(tmp_path), tmp_path).corpus
+    streams = [np.random.default_rng(number) for number in range(8)]
+    batch = draw_batch([corpus.sample(stream) for stream in streams], pipeline.codec, streams)
+    timesteps = noise_latents(batch, streams, pure_share=0.5, levels=(0.25, 0.75))[1]
+    assert set(timesteps.tolist()) == {250.0, 750.0, 1000.0}
+
+
+def test_the_score_is_best_where_samples_vary_as_the_film_does() -> None:
+    generator = torch.Generator().manual_seed(0)
+
+    def draw(spread: float, middle: float = 0.0) -> torch.Tensor:
+        return middle + spread * torch.randn(400, 3, 4, 2, 2, generator=generator)
+
+    film, weight = draw(1.0), torch.ones(1)
+    scores = {s: float(energy_score(draw(s), draw(s), film, weight)) for s in (0.0, 0.5, 1.0, 1.5, 2.0)}
+    assert min(scores, key=lambda spread: scores[spread]) == 1.0
+    assert scores[1.0] < float(energy_score(draw(1.0, 0.5), draw(1.0, 0.5), film, weight))
+    brows = {s: 0.01 * torch.randn(400, 3, 1, 1, generator=generator) * s * torch.ones(478, 3) for s in (0.0, 1.0, 1.1)}
+    still, moving = (float(part_score(brows[s], brows[s].flip(0), brows[1.1])) for s in (0.0, 1.0))
+    assert moving < still
+    # what does not count changes nothing
+    assert float(energy_score(draw(1.0), draw(1.0), film, 0 * weight)) < 1e-3
+
+
+def test_sampling_in_training_is_the_pipelines(pipeline: MoEEPipeline, tmp_path: Path) -> None:
+    stage = motion_stage(pipeline, settings(tmp_path), tmp_path)
+    set_steps(pipeline.scheduler, 2)
+    stage.levels = pipeline.scheduler.sigmas[:-1].tolist()
+    streams = [np.random.default_rng(number) for number in range(2)]
+    batch = draw_batch([stage.corpus.sample(stream) for stream in streams], pipeline.codec, streams)
+    one = replace(batch, **{name: getattr(batch, name)[:1] for name in ("features", "controls", "latents", "known")},
+                  emotion=torch.zeros_like(batch.emotion[:1]))  # fmt: skip
+    one = replace(one, known=torch.zeros_like(one.known))
+    noise = torch.randn(one.latents.shape, generator=torch.Generator().manual_seed(3))
+
+    class Drawn:
+        def random(self) -> float:
+            return 0.0
+
+        def standard_normal(self, shape: tuple[int, ...] = (), dtype: type = np.float32) -> np.ndarray:
+            return noise[0].numpy() if shape else np.zeros(())
+
+    ours = stage._sample(one, torch.ones(1, dtype=torch.bool), [Drawn()])  # type: ignore[list-item]
+    sampler = WindowSampler(
+        pipeline.unet, pipeline.adapters, pipeline.scheduler, torch.Generator().manual_seed(3), 2, Guidance()
+    )
+    theirs = sampler.window(WindowInputs(one.features, one.controls, None))[0]
+    assert torch.allclose(ours.detach(), theirs, atol=1e-4)
+    assert ours.requires_grad and twice(one).latents.shape[0] == 2
 
 
 def frames(folder: Path) -> Path:

@@ -12,12 +12,14 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+from av.video.reformatter import ColorRange, Colorspace
 from numpy.typing import NDArray
 from PIL import Image
 
 from mooe.audio import load_audio
 from mooe.errors import MooeError, OutputError, PortraitError
 from mooe.media import VideoWriter, check_output, read_image, read_video, shrink_to, write_json
+from mooe.media.color import to_yuv420
 
 Tone = Callable[..., NDArray[np.float32]]
 
@@ -57,6 +59,25 @@ def test_a_written_video_reads_back(tmp_path: Path, tone: Tone) -> None:
         writer.write(flat)
     with read_video(tmp_path / "flat.mp4") as video:
         assert np.abs(next(iter(video)).astype(int) - flat).max() <= 4
+
+
+@pytest.mark.parametrize(("width", "height"), [(96, 64), (514, 602), (130, 66)])
+def test_colours_are_those_of_swscale(width: int, height: int) -> None:
+    frame = moving_frame(5, width, height)
+    theirs = av.VideoFrame.from_ndarray(frame, format="rgb24").reformat(
+        format="yuv420p", dst_colorspace=Colorspace.ITU709, dst_color_range=ColorRange.MPEG
+    )
+    ours = to_yuv420(frame)
+    assert (ours.width, ours.height, ours.format.name) == (width, height, "yuv420p")
+    luma, chroma = (
+        [np.abs(np.frombuffer(a, np.uint8).reshape(-1, a.line_size)[:, : a.width].astype(int)
+                - np.frombuffer(b, np.uint8).reshape(-1, b.line_size)[:, : b.width])
+         for a, b in list(zip(ours.planes, theirs.planes, strict=True))[part]]
+        for part in (slice(0, 1), slice(1, 3))
+    )  # fmt: skip
+    assert luma[0].max() <= 1
+    # where a ramp wraps around they may differ in how they average
+    assert all(np.median(difference) <= 1 and difference.mean() < 1.5 for difference in chroma)
 
 
 @pytest.mark.parametrize(("seconds", "frames"), [(1.5, 10), (0.2, 25), (0.0, 5)])

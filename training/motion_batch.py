@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 import torch
@@ -46,6 +46,12 @@ class Batch:
     alternative: Tensor | None
     audible: Tensor
     speech_known: Tensor
+
+
+def twice(batch: Batch) -> Batch:
+    """The takes of a batch, and the same once more behind them."""
+    values = {field.name: getattr(batch, field.name) for field in fields(batch)}
+    return replace(batch, **{name: torch.cat([value] * 2) for name, value in values.items() if value is not None})
 
 
 # One source of randomness for all takes, or one for each: then a take does not depend on its neighbours
@@ -114,6 +120,7 @@ def noise_latents(
     start: Tensor | None = None,
     most: Tensor | None = None,
     pure_share: float = 0.1,
+    levels: Sequence[float] = (),
 ) -> tuple[Tensor, Tensor]:
     """Noise the latents on the straight path to Gaussian noise (flow matching), keeping what is known clean.
 
@@ -123,19 +130,34 @@ def noise_latents(
         start: latents to noise instead of the batch's own.
         most: highest noise level of each take, ``[B]``; 1 if None.
         pure_share: share of takes that are nothing but noise, where sampling begins and most is decided.
+        levels: noise levels of the other takes, each as likely; logit-normal ones if there are none.
 
     Returns:
-        Noised latents ``[B, F, C, h, w]`` and timesteps (level times 1000) ``[B]``; levels are logit-normal.
+        Noised latents ``[B, F, C, h, w]`` and timesteps (level times 1000) ``[B]``.
     """
-    levels = []
+    drawn = []
     streams = streams_of(rng, len(batch.latents))
     for stream in streams:
         level = 1 / (1 + np.exp(-(stream.standard_normal() * 1.3 + 0.4)))
-        levels.append(1.0 if stream.random() < pure_share else level)
-    sigma = torch.tensor(levels, dtype=torch.float32, device=batch.latents.device)
+        if levels:
+            level = float(stream.choice(levels))
+        drawn.append(1.0 if stream.random() < pure_share else level)
+    sigma = torch.tensor(drawn, dtype=torch.float32, device=batch.latents.device)
     if most is not None:
         sigma = sigma * most
     return mix_noise(batch, sigma, streams, start), sigma * 1000
+
+
+def euler_step(sample: Tensor, clean: Tensor, level: Tensor, reached: Tensor) -> Tensor:
+    """A step along the straight path through the sample and the predicted clean latents.
+
+    Args:
+        sample: latents at ``level``, ``[B, F, C, h, w]``.
+        clean: predicted clean latents, ``[B, F, C, h, w]``.
+        level: noise levels, ``[B]``, above 0.
+        reached: noise levels to go to, ``[B]``.
+    """
+    return clean + (reached / level)[:, None, None, None, None] * (sample - clean)
 
 
 def mix_noise(batch: Batch, level: Tensor, rng: Streams, start: Tensor | None = None) -> Tensor:

@@ -42,7 +42,7 @@ from mooe.motion.unet import MotionUNet
 from training.common import LoopConfig, TrainingLoop, arguments, run_command, setup_unet, take_streams
 from training.corpus.filmed import Corpus, open_corpus
 from training.extras import make_preview, preview_pipeline
-from training.motion_batch import Batch, draw_batch, mix_noise
+from training.motion_batch import Batch, draw_batch, euler_step, mix_noise
 from training.train_motion import latent_loss
 
 
@@ -113,18 +113,6 @@ def step_levels(scheduler: FlowMatchEulerDiscreteScheduler, steps: int, substeps
     # rounding aside these are the same, and the student's own levels shall be those of sampling to the bit
     passed[:, 0], passed[:, -1] = levels[:-1], levels[1:]
     return passed
-
-
-def euler_step(sample: Tensor, clean: Tensor, level: Tensor, reached: Tensor) -> Tensor:
-    """A step along the straight path through the sample and the predicted clean latents.
-
-    Args:
-        sample: latents at ``level``, ``[B, F, C, h, w]``.
-        clean: predicted clean latents, ``[B, F, C, h, w]``.
-        level: noise levels, ``[B]``, above 0.
-        reached: noise levels to go to, ``[B]``.
-    """
-    return clean + (reached / level)[:, None, None, None, None] * (sample - clean)
 
 
 def implied_clean(sample: Tensor, result: Tensor, level: Tensor, reached: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ import logging
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -32,6 +33,7 @@ from mooe.emotion.taxonomy import EMOTIONS
 from mooe.errors import ConfigError
 from mooe.motion.codec import MotionCodec
 from mooe.motion.lora import DECODER_TARGETS, SPEAKER_TARGETS, add_speaker_lora, save_unet_lora
+from mooe.motion.sampling import set_steps
 from mooe.motion.unet import MotionUNet
 from mooe.pipeline import MoEEPipeline
 from training.common import LoopConfig, TrainingLoop, arguments, run_command, setup_unet, take_streams
@@ -41,7 +43,8 @@ from training.corpus.frames import shard_files
 from training.corpus.motion import Take
 from training.extras import make_preview, preview_pipeline
 from training.lip_losses import lip_gaps
-from training.motion_batch import Batch, draw_batch, lower_face_mask, noise_latents
+from training.lora_losses import energy_score, film_weights, part_score
+from training.motion_batch import CARRIED_FRAMES, Batch, draw_batch, euler_step, lower_face_mask, noise_latents, twice
 from training.train_decoder import DecoderConfig, DecoderStage, load_samples
 from training.train_motion import MOUTH_SCALE, latent_loss
 
@@ -82,7 +85,7 @@ class LoraTrainingConfig:
     drop_audio: float = 0.05
     """Share of takes whose sound is withheld, for guidance."""
     pure_share: float = 0.3
-    """Share of takes that are nothing but noise, where a style is decided."""
+    """Share of takes that are nothing but noise, where a style is decided, unless whole samples are scored."""
     emotion_share: float = 0.25
     """Share of the steps that keep what emotions change as it was; the video shows but one or none."""
     emotion_weight: float = 2.0
@@ -90,26 +93,17 @@ class LoraTrainingConfig:
     lip_weight: float = 0.5
     """Weight of the lips' opening, of which the latents' error sees little: a few points of 478."""
     level_weight: float = 0.0
-    """Weight of where the face stands on the whole, which windows that carry on from each other would add up; 1 was
-    tried on film, and not yet on the speaker whose style is reached without it."""
+    """Weight of where the face stands on the whole, beside what the samples' score says of it."""
+    part_weight: float = 0.5
+    """Weight of how brows, eyes, lips and the oval move as wholes, where whole samples are scored."""
+    context_error: float = 2.0
+    """How far frames carried on from may stand off, in times of what the adapter's own are off; 0 gives the film's."""
+    num_inference_steps: int = 2
+    """Denoising steps of sampling: whole samples are scored, two of each take; 0 scores steps at all noise levels."""
     sound: Path | None = None
     """A recording of anybody's speech that silent film is shown with, as the adapter will be used; none is silence."""
     decoder: DecoderLoraConfig | None = None
     """Adapt the decoder's learned stages as well; none adapts the motion alone."""
-
-
-def film_weights(corpus: FilmedCorpus, codec: MotionCodec) -> Tensor:
-    """Weights of the latents' squared errors, ``[C, h, w]``: 1, and less where the film moves more than acted clips.
-
-    Latents have unit variance on the acted corpus. Tracked points tremble and slide where a turned head hides them, up
-    to forty times as much at temples and jaw; unweighted, that would be nearly all that is learnt.
-    """
-    total = square = torch.zeros(codec.mean.shape)
-    count = 0
-    for displacement in corpus.displacements():
-        latents = codec.encode(torch.from_numpy(displacement).to(codec.device)).cpu()
-        total, square, count = total + latents.sum(0), square + latents.square().sum(0), count + len(latents)
-    return 1 / (square / count - (total / count).square()).clamp(min=1.0)
 
 
 class LoraStage:
@@ -123,8 +117,9 @@ class LoraStage:
         unet: MotionUNet,
         adapters: MoEEAdapters,
         encoder: EmotionToLatents,
+        levels: Sequence[float] = (),
     ) -> None:
-        self.config, self.corpus, self.codec = config, corpus, codec
+        self.config, self.corpus, self.codec, self.levels = config, corpus, codec, levels
         self.unet, self.adapters, self.encoder = unet, adapters, encoder
         self.lower_face = torch.from_numpy(lower_face_mask(codec.latent_size))
         self.weights = film_weights(corpus, codec)
@@ -138,21 +133,68 @@ class LoraStage:
         streams = take_streams(config.loop.seed, step, config.batch_size)
         takes = [self.corpus.sample(stream) for stream in streams]
         batch, heard = self.lend_sound(draw_batch(takes, self.codec, streams), streams)
-        batch = self.with_own_mouths(batch, heard, streams)
+        batch = self.with_own_mouths(self.with_own_errors(batch, heard, streams), heard, streams)
         # the same on all processes
         keeps = np.random.default_rng([config.loop.seed, step]).random() < config.emotion_share
         if keeps:
             loss = config.emotion_weight * self._kept_emotion(takes, batch, heard, streams)
             return loss, {"emotion": float(loss.detach())}
-        noised, timestep = noise_latents(batch, streams, pure_share=config.pure_share)
         kept = torch.tensor([stream.random() >= config.drop_audio for stream in streams])
         present = heard & kept.to(heard.device)
-        predicted = self._predict(batch, noised, timestep, batch.controls, batch.emotion, present)
-        weight = (1 - batch.known) * self.weights.to(noised.device).sqrt()
-        latent, lips = latent_loss(predicted, batch, weight), self.lip_loss(predicted, batch)
+        weight = (1 - batch.known) * self.weights.to(heard.device).sqrt()
+        if self.levels:
+            both = twice(batch)
+            predicted = self._sample(both, present.repeat(2), [*streams, *streams])
+            latent = energy_score(*predicted.chunk(2), batch.latents, weight)
+            if config.part_weight:
+                points = self.codec.decode(torch.cat([predicted, batch.latents]))
+                latent = latent + config.part_weight * part_score(*points.chunk(3))
+            batch = both
+        else:
+            predicted = self._predict(batch, *self._noise(batch, streams), batch.controls, batch.emotion, present)
+            latent = latent_loss(predicted, batch, weight)
+        lips = self.lip_loss(predicted, batch)
         level = self.level_loss(predicted, batch)
         figures = {"latent": float(latent.detach()), "lips": float(lips.detach()), "level": float(level.detach())}
         return latent + config.lip_weight * lips + config.level_weight * level, figures
+
+    def _noise(self, batch: Batch, streams: Sequence[np.random.Generator]) -> tuple[Tensor, Tensor]:
+        return noise_latents(batch, streams, pure_share=self.config.pure_share, levels=self.levels)
+
+    def _sample(self, batch: Batch, present: Tensor, streams: Sequence[np.random.Generator]) -> Tensor:
+        """Clean latents as sampling makes them; of the steps, the last one learns."""
+        sample, _ = noise_latents(batch, streams, pure_share=1.0)
+        count = len(sample)
+        for level, reached in pairwise([*self.levels, 0.0]):
+            levels, ends = sample.new_full((count,), level), sample.new_full((count,), reached)
+            with torch.set_grad_enabled(reached == 0):
+                clean = self._predict(batch, sample, 1000 * levels, batch.controls, batch.emotion, present)
+            sample = torch.where(batch.known > 0, batch.latents, euler_step(sample, clean, levels, ends))
+        return clean
+
+    def with_own_errors(self, batch: Batch, heard: Tensor, streams: Sequence[np.random.Generator]) -> Batch:
+        """The batch with given first frames that stand off as the model's own do, and frames that come back from there.
+
+        In sampling a window carries on from the one before, and what each gets wrong of the face's level would add up,
+        were the model only shown frames as they were filmed (exposure bias; Bengio et al., "Scheduled Sampling", 2015).
+        The error is that of a window from nothing but noise, as large as ``context_error`` at most; it fades within
+        the window. ``heard`` says where the model hears anything, ``[B]``.
+        """
+        if not self.config.context_error:
+            return batch
+        nothing = replace(batch, known=torch.zeros_like(batch.known))
+        noised, timestep = noise_latents(nothing, streams, pure_share=1.0)
+        with torch.no_grad():
+            own = self._predict(nothing, noised, timestep, batch.controls, batch.emotion, heard)
+            carried = batch.known[:, :1].amin((2, 3, 4), keepdim=True)
+            share = torch.tensor([stream.uniform(0, self.config.context_error) for stream in streams])
+            frames = torch.arange(batch.latents.shape[1]) - CARRIED_FRAMES + 1
+            fade = torch.exp(-frames.clamp(min=0) / CARRIED_FRAMES).to(own.device)
+            error = (own - batch.latents).mean(1, keepdim=True)
+            error = carried * error * (share.to(own.device)[:, None] * fade)[:, :, None, None, None]
+            # a difference of latents decodes to the points' difference beside those of no latents at all
+            points = self.codec.decode(error) - self.codec.decode(torch.zeros_like(error[:1, :1]))
+        return replace(batch, latents=batch.latents + error, displacement=batch.displacement + points)
 
     def level_loss(self, predicted: Tensor, batch: Batch) -> Tensor:
         """Squared error of each point's mean place in a take, in hundredths of eye distances, a mean over takes.
@@ -227,7 +269,7 @@ class LoraStage:
         def rest(given: Batch, noised: Tensor, timestep: Tensor) -> Tensor:
             return self._predict(given, noised, timestep, calm, None, heard)
 
-        noised, timestep = noise_latents(batch, streams, pure_share=self.config.pure_share)
+        noised, timestep = self._noise(batch, streams)
         nothing = replace(batch, known=torch.zeros_like(batch.known))
         noise = noise_latents(nothing, streams, pure_share=1.0)
         # given frames are clean, the others as clean as the noise leaves them
@@ -341,7 +383,11 @@ def main() -> None:
     # the loop starts the processes' group, which the preparing of videos waits on
     loop = TrainingLoop(config.loop, modules, lambda step: stage(step), lambda folder: export(folder), preview)
     corpus = open_speaker(options.data, config.loop.output, config.window)
-    motion = LoraStage(config, corpus, codec, unet, adapters, encoder)
+    levels: list[float] = []
+    if config.num_inference_steps:
+        set_steps(pipeline.scheduler, config.num_inference_steps)
+        levels = pipeline.scheduler.sigmas[:-1].tolist()
+    motion = LoraStage(config, corpus, codec, unet, adapters, encoder, levels)
     stage: Callable[[int], tuple[Tensor, dict[str, float]]] = motion
     if config.decoder is not None and compensator is not None:
         stage = LoraWithDecoderStage(config, config.decoder, motion, compensator)

@@ -23,6 +23,7 @@ from mooe.motion.behavior import BLINK_CURVE, blink_curve
 from mooe.motion.controls import RADIANS_PER_WEIGHT
 from mooe.motion.lora import LONGEST_BLINK, SHORTEST_BLINK
 from training.corpus.tracking import FaceTrack
+from training.corpus.upper_face import shown_by_shapes
 
 Array = NDArray[np.float32]
 _FLIP = np.array([1.0, -1.0, -1.0], np.float32)
@@ -192,7 +193,10 @@ def resting_face(track: FaceTrack, good: NDArray[np.bool_]) -> Array:
 
 
 def stretch_motion(track: FaceTrack, stretch: Stretch, rest: Array) -> Motion:
-    """Motion arrays of a stretch at 25 frames a second, given the person's resting face ``[478, 3]``."""
+    """Motion arrays of a stretch at 25 frames a second, given the person's resting face ``[478, 3]``.
+
+    Above the mouth they are what ARKit's shapes can show of it (:func:`training.corpus.upper_face.shown_by_shapes`).
+    """
     known = np.flatnonzero(track.found[stretch.start : stretch.stop]) + stretch.start
     first, last = track.times[known[0]], track.times[known[-1]]
     # whole frames of the sound's clock, so that features need no shift
@@ -206,7 +210,7 @@ def stretch_motion(track: FaceTrack, stretch: Stretch, rest: Array) -> Motion:
     rotation, translation = _head_pose(alignments)
     direction = _eye_direction(blendshapes)
     counter = np.stack([-rotation[:, 1], rotation[:, 0]], 1) / RADIANS_PER_WEIGHT
-    displacement = _scale_lids(head - rest, rest)
+    displacement = shown_by_shapes(_scale_lids(head - rest, rest))
     return Motion(
         displacement=displacement,
         rotation=rotation,
