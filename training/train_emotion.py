@@ -180,7 +180,9 @@ class EmotionStage:
             return None
         return nn.functional.one_hot(emotion.argmax(-1), emotion.shape[-1]).float()
 
-    def _point_errors(self, predicted: Tensor, batch: Batch, timestep: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
+    def _point_errors(
+        self, predicted: Tensor, batch: Batch, timestep: Tensor, weight: Tensor
+    ) -> tuple[Tensor, Tensor]:
         """Errors of the decoded points in tenths of an eye distance: their L1, weighted by cos(t pi / 2 T) as in MoEE,
         and :func:`held_error` at every noise level."""
         kept = torch.where(weight > 0, predicted, batch.latents)

@@ -386,7 +386,7 @@ def main() -> None:
     levels: list[float] = []
     if config.num_inference_steps:
         set_steps(pipeline.scheduler, config.num_inference_steps)
-        levels = pipeline.scheduler.sigmas[:-1].tolist()
+        levels = (pipeline.scheduler.timesteps / 1000).tolist()
     motion = LoraStage(config, corpus, codec, unet, adapters, encoder, levels)
     stage: Callable[[int], tuple[Tensor, dict[str, float]]] = motion
     if config.decoder is not None and compensator is not None:

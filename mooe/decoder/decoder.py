@@ -104,11 +104,11 @@ class PortraitDecoder:
         picture = portrait.picture.copy()
         # What is drawn ends before the square's border does, so the picture needs no seam. Mostly the square lies
         # within the picture and is drawn in place.
-        frame = picture[outer]
-        if frame.shape != portrait.native.shape:
-            frame = portrait.native.copy()
+        within = picture[outer].shape == portrait.native.shape
+        frame = picture[outer] if within else portrait.native.copy()
         self._draw(frame, portrait.native, portrait.fine_native, portrait.native_lids, geometry, factor)
-        picture[outer] = frame[inner]
+        if not within:
+            picture[outer] = frame[inner]
         return picture
 
     def _geometry(self, displacement: Float, rotation: Float, translation: Float) -> _Geometry:
