@@ -83,3 +83,11 @@ def test_rotation_vectors_and_matrices_agree() -> None:
 def test_landmarks_in_one_point_are_refused() -> None:
     with pytest.raises(NoFaceError):
         HeadAlignment.from_landmarks(np.zeros((478, 3), np.float32))
+
+
+@pytest.mark.parametrize("crop", [PortraitCrop(100, 60, 128, 128), PortraitCrop(-20, 200, 160, 160)])
+def test_what_square_and_picture_share_is_the_same_in_both(picture: np.ndarray, crop: PortraitCrop) -> None:
+    inner, outer = crop.overlap(*picture.shape[:2])
+    assert picture[outer].size and np.array_equal(crop.cut(picture)[inner], picture[outer])
+    away = PortraitCrop(900, 900, 64, 64).overlap(*picture.shape[:2])
+    assert not picture[away[1]].size

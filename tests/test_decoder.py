@@ -16,7 +16,7 @@ from mooe.decoder.neutral import LID_PAIRS, LOWER_LIP, UPPER_LIP
 from mooe.decoder.rasterizer import rasterize_flow, rasterize_polygon, rasterize_shaded
 from mooe.errors import PortraitError
 from mooe.face.topology import arkit_to_displacement, arkit_vector
-from mooe.face.tracker import FaceTracker
+from mooe.face.tracker import Face, FaceTracker
 
 ZERO = np.zeros(3, np.float32)
 STILL = np.zeros((478, 3), np.float32)
@@ -280,3 +280,21 @@ def test_loaded_kernels_are_all_that_drawing_needs(portrait: SourcePortrait) -> 
     turn = np.array([0.05, 0.1, 0.02], np.float32)
     PortraitDecoder(portrait).render_full(smile, turn, 0 * turn)
     assert compiled() == before
+
+
+def test_a_head_that_reaches_over_the_border_is_drawn_as_within(photo: np.ndarray, tracker: FaceTracker) -> None:
+    face = tracker.detect_one(photo)
+    left, top, right, bottom = (int(x) for x in face.box)
+    tight = np.ascontiguousarray(photo[top : (top + bottom) // 2 * 2 - top, left:right])
+    landmarks = face.landmarks - np.array([left, top, 0], np.float32)
+    portrait = encode_portrait(tight, Face(landmarks, face.blendshapes, face.pose, 1.0), 256)
+    assert portrait.crop.left < 0 or portrait.crop.top < 0
+    still = np.zeros(3, np.float32)
+    decoder = PortraitDecoder(portrait)
+    drawn = decoder.render_full(shape(jawOpen=0.6, mouthSmileLeft=0.7), still, still)
+    assert drawn.shape == portrait.picture.shape
+    # the same place of the head crop, drawn at its own resolution
+    inner, outer = portrait.crop.overlap(*portrait.picture.shape[:2])
+    frame = Image.fromarray(decoder.render(shape(jawOpen=0.6, mouthSmileLeft=0.7), still, still))
+    side = portrait.crop.side
+    assert psnr(np.asarray(frame.resize((side, side)))[inner], drawn[outer]) > 25
