@@ -259,7 +259,7 @@ def test_stopping_leaves_no_partial_file(
     while not list(tmp_path.glob(".mooe-*.part")) and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.05)
     os.kill(process.pid, signal_number)
-    _, error = process.communicate(timeout=60)
+    _, error = process.communicate(timeout=180)
     assert process.returncode == code
     assert "Traceback" not in error
     assert sorted(path.name for path in tmp_path.iterdir()) == ["long.wav", "speech of today ü.wav"]

@@ -81,7 +81,13 @@ def run_here(monkeypatch: pytest.MonkeyPatch, words: list[str], *settings: str) 
     """Run a training script, with its arguments, in this process: another one would load the libraries first."""
     monkeypatch.setenv("ACCELERATE_USE_CPU", "true")
     monkeypatch.setattr(sys, "argv", [*words, *settings])
-    runpy.run_path(words[0], run_name="__main__")
+    # as many threads as the other processes have: sums of another order round otherwise, which Adam enlarges
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        runpy.run_path(words[0], run_name="__main__")
+    finally:
+        torch.set_num_threads(threads)
 
 
 def script_of(words: list[str]) -> list[str]:
