@@ -9,11 +9,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from numpy.typing import NDArray
 
 from mooe import MoEEPipeline
 from mooe.decoder import SourcePortrait
 from mooe.media import read_image
+
+# Tests that run side by side (pytest -n 2) have one core each, and so have the processes that they start.
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    torch.set_num_threads(1)
 
 # A signed manifest holds the time of its signing, so that files made alike would differ; its own tests switch it on.
 os.environ["MOOE_C2PA"] = "off"
