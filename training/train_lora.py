@@ -145,7 +145,8 @@ class LoraStage:
         if self.levels:
             both = twice(batch)
             predicted = self._sample(both, present.repeat(2), [*streams, *streams])
-            latent = energy_score(*predicted.chunk(2), batch.latents, weight)
+            first, second = predicted.chunk(2)
+            latent = energy_score(first, second, batch.latents, weight)
             if config.part_weight:
                 points = self.codec.decode(torch.cat([predicted, batch.latents]))
                 latent = latent + config.part_weight * part_score(*points.chunk(3))

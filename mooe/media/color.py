@@ -33,6 +33,6 @@ def to_yuv420(frame: Image) -> av.VideoFrame:
     half = cv2.resize(whole, (width // 2, height // 2), interpolation=cv2.INTER_AREA)
     picture = av.VideoFrame(width, height, "yuv420p")
     for plane, values in zip(picture.planes, (whole[..., 0], half[..., 1], half[..., 2]), strict=True):
-        lines = np.frombuffer(plane, np.uint8).reshape(plane.height, plane.line_size)
+        lines = np.frombuffer(memoryview(plane), np.uint8).reshape(plane.height, plane.line_size)
         lines[:, : plane.width] = values
     return picture
