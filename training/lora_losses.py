@@ -37,7 +37,6 @@ def energy_score(first: Tensor, second: Tensor, target: Tensor, weight: Tensor) 
         target: latents, likewise.
         weight: of the differences, broadcast to their shape.
     """
-
     return _score(first * weight, second * weight, target * weight)
 
 

@@ -37,12 +37,13 @@ from mooe.motion.sampling import set_steps
 from mooe.motion.unet import MotionUNet
 from mooe.pipeline import MoEEPipeline
 from training.common import LoopConfig, TrainingLoop, arguments, run_command, setup_unet, take_streams
-from training.corpus.filmed import CLIPS_FOLDER, FilmedCorpus, filmed_clips
+from training.corpus.filmed import FilmedCorpus
 from training.corpus.filming import blink_length
 from training.corpus.frames import shard_files
 from training.corpus.motion import Take
 from training.extras import make_preview, preview_pipeline
 from training.lip_losses import lip_gaps
+from training.lora_data import open_speaker
 from training.lora_losses import energy_score, film_weights, part_score
 from training.motion_batch import CARRIED_FRAMES, Batch, draw_batch, euler_step, lower_face_mask, noise_latents, twice
 from training.train_decoder import DecoderConfig, DecoderStage, load_samples
@@ -85,7 +86,7 @@ class LoraTrainingConfig:
     drop_audio: float = 0.05
     """Share of takes whose sound is withheld, for guidance."""
     pure_share: float = 0.3
-    """Share of takes that are nothing but noise, where a style is decided, unless whole samples are scored."""
+    """Share of takes that are nothing but noise; whole samples begin there all, what emotions change does not."""
     emotion_share: float = 0.25
     """Share of the steps that keep what emotions change as it was; the video shows but one or none."""
     emotion_weight: float = 2.0
@@ -193,9 +194,12 @@ class LoraStage:
             fade = torch.exp(-frames.clamp(min=0) / CARRIED_FRAMES).to(own.device)
             error = (own - batch.latents).mean(1, keepdim=True)
             error = carried * error * (share.to(own.device)[:, None] * fade)[:, :, None, None, None]
-            # a difference of latents decodes to the points' difference beside those of no latents at all
-            points = self.codec.decode(error) - self.codec.decode(torch.zeros_like(error[:1, :1]))
+            points = self._points_moved(error)
         return replace(batch, latents=batch.latents + error, displacement=batch.displacement + points)
+
+    def _points_moved(self, change: Tensor) -> Tensor:
+        """What a change of latents decodes to beside no latents at all."""
+        return self.codec.decode(change) - self.codec.decode(torch.zeros_like(change[:1, :1]))
 
     def level_loss(self, predicted: Tensor, batch: Batch) -> Tensor:
         """Squared error of each point's mean place in a take, in hundredths of eye distances, a mean over takes.
@@ -203,9 +207,7 @@ class LoraStage:
         In sampling a window carries on from the one before: an error of a window's level, a small part of the latents'
         error, grows with every window.
         """
-        error = self.codec.decode(torch.where(batch.known > 0, batch.latents, predicted) - batch.latents)
-        # a difference of latents decodes to the points' difference beside those of no latents at all
-        error = error - self.codec.decode(torch.zeros_like(batch.latents[:1, :1]))
+        error = self._points_moved(torch.where(batch.known > 0, batch.latents, predicted) - batch.latents)
         return (error.mean(1) * LEVEL_SCALE).square().mean()
 
     def lip_loss(self, predicted: Tensor, batch: Batch) -> Tensor:
@@ -319,27 +321,6 @@ class LoraWithDecoderStage:
         # the same on all processes
         drawn = np.random.default_rng([self.seed, step, 1]).random() < self.share
         return self.decoder(step) if drawn else self.motion(step)
-
-
-def open_speaker(data: list[Path], output: Path, window: int) -> FilmedCorpus:
-    """The speaker's clips; videos are prepared into ``output`` first.
-
-    Raises:
-        MooeError: nothing in ``data`` can be used.
-    """
-    if len(data) == 1 and (data[0] / CLIPS_FOLDER).is_dir():
-        return FilmedCorpus(filmed_clips(data[0]), window)
-    from training.corpus.prepared_video import PrepareSettings
-    from training.prepare import PrepareConfig, prepare
-
-    folder = output / "corpus"
-    if torch.distributed.is_initialized() and torch.distributed.get_rank():
-        torch.distributed.barrier()
-    else:
-        prepare(PrepareConfig(tuple(data), folder, settings=PrepareSettings(allow_silent=True)))
-        if torch.distributed.is_initialized():
-            torch.distributed.barrier()
-    return FilmedCorpus(filmed_clips(folder), window)
 
 
 def adapted_compensator(pipeline: MoEEPipeline, config: LoraTrainingConfig) -> PortraitCompensator | None:
