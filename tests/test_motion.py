@@ -10,7 +10,7 @@ from diffusers import DPMSolverMultistepScheduler, FlowMatchEulerDiscreteSchedul
 from mooe.face.regions import ARKIT_NAMES, LIP_PAIRS, LIPS_INNER, LIPS_OUTER
 from mooe.face.topology import arkit_to_displacement, arkit_vector
 from mooe.motion.arkit import displacement_to_arkit
-from mooe.motion.behavior import BlinkSchedule, GazeSchedule
+from mooe.motion.behavior import NOD_LOOKAHEAD, NOD_PAST, BlinkSchedule, GazeSchedule, NodSchedule
 from mooe.motion.codec import MotionCodec
 from mooe.motion.controls import Controls, eye_in_head, gaze_weights
 from mooe.motion.lips import keep_apart, lip_gap, shut_lips
@@ -90,6 +90,40 @@ def test_schedules_do_not_depend_on_how_they_are_taken() -> None:
         whole = schedule(np.random.default_rng(5)).take(900)
         parts = schedule(np.random.default_rng(5))
         assert np.array_equal(whole, np.concatenate([parts.take(n) for n in (1, 4, 200, 300, 395)]))
+
+
+def syllables(frames: list[int], count: int) -> np.ndarray:
+    """Prosody of murmured speech in which the syllables around these frames are louder, with its surroundings."""
+    distance = np.abs(np.arange(-NOD_PAST, count + NOD_LOOKAHEAD)[:, None] - np.array(frames)[None]).min(1)
+    prosody = np.zeros((len(distance), 8), np.float32)
+    prosody[:, 1] = 0.7 + 0.5 * np.exp(-((distance / 3) ** 2))
+    prosody[:, 3] = 0.9
+    return prosody
+
+
+def test_heads_nod_on_stressed_syllables_alone() -> None:
+    sound = syllables([20, 60, 110], 150)
+    nods = NodSchedule(np.random.default_rng(0), share=1.0).take(sound)
+    apexes = np.flatnonzero((nods[1:-1] > nods[:-2]) & (nods[1:-1] > nods[2:])) + 1
+    assert apexes.tolist() == [20, 60, 110] and nods.min() >= 0
+    assert not NodSchedule(np.random.default_rng(0), share=1.0).take(0 * sound).any()
+    # what is loud without a voice, such as a knock, is not spoken
+    sound[:, 3] = 0
+    assert not NodSchedule(np.random.default_rng(0), share=1.0).take(sound).any()
+
+
+def test_nods_do_not_depend_on_how_the_speech_is_cut() -> None:
+    sound = syllables([8, 40, 44, 90, 131, 170], 200)
+    whole, cut = (NodSchedule(np.random.default_rng(1)) for _ in range(2))
+    parts = []
+    for first in range(0, 200, 7):
+        stop = min(first + 7, 200)
+        again = NodSchedule(np.random.default_rng(5))
+        again.restore(cut.state())
+        cut = again
+        parts.append(cut.take(sound[first : stop + NOD_PAST + NOD_LOOKAHEAD]))
+    together = whole.take(sound)
+    assert together.any() and np.array_equal(np.concatenate(parts), together)
 
 
 def test_gaze_holds_while_the_head_turns() -> None:

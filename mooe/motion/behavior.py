@@ -1,4 +1,4 @@
-"""When people blink and where they look: random schedules that the video UNet is given as controls."""
+"""When people blink, nod and where they look: random schedules that the video UNet is given as controls."""
 
 from __future__ import annotations
 
@@ -102,3 +102,82 @@ class GazeSchedule:
             track[frame] = self._target
             self._left -= 1
         return track
+
+
+# Down in 200 ms, up again in 280 ms, as fast heads are in talk (2 degrees: 16 degrees a second at most)
+NOD_CURVE: Array = np.concatenate(
+    [0.5 - 0.5 * np.cos(np.pi * np.arange(1, 6) / 5), 0.5 + 0.5 * np.cos(np.pi * np.arange(1, 7) / 7)]
+).astype(np.float32)
+# Frames of sound before a stressed syllable that it stands out from, and after it that it is louder than
+NOD_PAST, _LOCAL = 25, 4
+# Frames from a nod's beginning to its apex, and frames of sound that a nod has to be decided by
+_RISE = 5
+NOD_LOOKAHEAD = _RISE + _LOCAL
+_VOICED, _LOUD, _STANDS_OUT = 0.4, 0.6, 0.12
+_SHORTEST_NOD_PAUSE = 12
+
+
+class NodSchedule:
+    """Nods on stressed syllables; the head is lowest where the syllable is loudest.
+
+    Head beats have their apex within the accented syllable (Loehr, "Gesture and Intonation", 2004; Esteve-Gibert et
+    al., "The timing of head movements", JASA 2017), and not every accent has one. A nod is decided by the sound around
+    its syllable alone, so however the speech is cut, a seed gives the same nods.
+
+    Args:
+        rng: source of randomness.
+        amount: mean depth of a nod, in radians.
+        share: of the stressed syllables that are nodded to.
+    """
+
+    def __init__(self, rng: np.random.Generator, amount: float = 0.04, share: float = 0.65) -> None:
+        self._rng, self._amount, self._share = rng, amount, share
+        self._tail = np.zeros(0, np.float32)
+        # frames from the next one drawn to the last nod's apex
+        self._last = -_SHORTEST_NOD_PAUSE
+
+    def state(self) -> dict[str, Any]:
+        """All that has to be kept to go on from here."""
+        return {"rng": self._rng.bit_generator.state, "tail": self._tail, "last": self._last}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from what :meth:`state` gave."""
+        self._rng.bit_generator.state = state["rng"]
+        self._tail, self._last = state["tail"], int(state["last"])
+
+    def take(self, prosody: Array) -> Array:
+        """How far the head is lowered in the next F frames, radians ``[F]``.
+
+        Args:
+            prosody: of these frames, ``NOD_PAST`` before and ``NOD_LOOKAHEAD`` after them, ``[F + 34, 8]``.
+        """
+        count = len(prosody) - NOD_PAST - NOD_LOOKAHEAD
+        track = np.zeros(count + _RISE + len(NOD_CURVE), np.float32)
+        track[: len(self._tail)] = self._tail[: len(track)]
+        # a nod begins in these frames where its apex is up to the time of its rise later
+        for apex in stressed(prosody, NOD_PAST + _RISE, NOD_PAST + _RISE + count) - NOD_PAST:
+            depth = self._amount * self._rng.gamma(3.0, 1 / 3) if self._rng.random() < self._share else 0.0
+            if depth and apex - self._last >= _SHORTEST_NOD_PAUSE:
+                track[apex - _RISE + 1 : apex - _RISE + 1 + len(NOD_CURVE)] += depth * NOD_CURVE
+                self._last = int(apex)
+        self._last -= count
+        self._tail = track[count:]
+        return track[:count]
+
+
+def stressed(prosody: Array, first: int, stop: int) -> NDArray[np.intp]:
+    """Frames from ``first`` to ``stop`` at which a syllable that stands out is loudest.
+
+    Args:
+        prosody: rows of :func:`mooe.audio.prosody.prosody`, from ``first - NOD_PAST - 5`` or earlier to ``stop + 4``.
+    """
+    band, voicing = prosody[:, 1], prosody[:, 3]
+    found = []
+    for frame in range(first, stop):
+        near = band[frame - _LOCAL : frame + _LOCAL + 1]
+        loudest = int(near.argmax()) == _LOCAL and band[frame] > _LOUD and voicing[frame] > _VOICED
+        past = band[frame - NOD_PAST : frame]
+        spoken = past[past > 0.5 * _LOUD]
+        if loudest and (not len(spoken) or band[frame] > spoken.mean() + _STANDS_OUT):
+            found.append(frame)
+    return np.array(found, np.intp)

@@ -12,11 +12,12 @@ from mooe.audio.prosody import PROSODY_DIM
 from mooe.audio.reader import FeatureReader
 from mooe.emotion.latents import EmotionToLatents
 from mooe.motion.additive import SPEECH_REACH, speech_activity
-from mooe.motion.behavior import BlinkSchedule, GazeSchedule
+from mooe.motion.behavior import NOD_LOOKAHEAD, NOD_PAST, BlinkSchedule, GazeSchedule, NodSchedule
 from mooe.motion.controls import Controls
 from mooe.motion.pose import (
     FRAMES_PER_KNOT,
     POSE_DIM,
+    POSE_LIMIT,
     HeadPosePredictor,
     PoseSampler,
     interpolate_knots,
@@ -88,6 +89,7 @@ class MotionDriver:
         self._sampler = PoseSampler(pose_predictor, torch.Generator().manual_seed(seeds[0]), head_motion)
         self._blinks = BlinkSchedule(np.random.default_rng(seeds[1]), blink_rate, blink_length)
         self._gazes = GazeSchedule(np.random.default_rng(seeds[2]))
+        self._nods = NodSchedule(np.random.default_rng([seeds[0], 1]))
         # drawn so far and still needed: knots, and blink (1), gaze (2), pose (6) and emotion (6) of frames
         self._knots, self._first_knot = np.zeros((0, POSE_DIM), np.float32), 0
         self._frames, self._first = np.zeros((0, 15), np.float32), 0
@@ -139,6 +141,7 @@ class MotionDriver:
         return {
             "knots": self._knots, "first_knot": self._first_knot, "frames": self._frames, "first": self._first,
             "pose": self._sampler.state(), "blinks": self._blinks.state(), "gazes": self._gazes.state(),
+            "nods": self._nods.state(),
         }  # fmt: skip
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -148,6 +151,7 @@ class MotionDriver:
         self._sampler.restore(state["pose"])
         self._blinks.restore(state["blinks"])
         self._gazes.restore(state["gazes"])
+        self._nods.restore(state["nods"])
 
     def _draw(self, start: int, stop: int) -> None:
         """Draw the controls up to frame ``stop`` and let go of those before ``start``."""
@@ -178,7 +182,12 @@ class MotionDriver:
             self._knots = np.concatenate([self._knots, self._draw_knots(drawn, last + 1)])
         keep = max(first // FRAMES_PER_KNOT - 1, self._first_knot)
         self._knots, self._first_knot = self._knots[keep - self._first_knot :], keep
-        return interpolate_knots(self._knots, count, first, keep)
+        poses = interpolate_knots(self._knots, count, first, keep)
+        heard = np.arange(first - NOD_PAST, first + count + NOD_LOOKAHEAD)
+        nods = self._head_motion * self._nods.take(self._features.rows(heard)[:, -PROSODY_DIM:])
+        # a head that is low already nods less, and none goes past what is drawn well
+        poses[:, 0] += nods * np.clip(1 - poses[:, 0] / POSE_LIMIT[0], 0, 1)
+        return poses
 
     def _draw_knots(self, first: int, stop: int) -> Array:
         """Draw the head poses of knots ``first`` to ``stop``."""

@@ -18,7 +18,7 @@ POSE_DIM = 6
 # Radians and eye distances that bring poses to about unit variance
 _POSE_SCALE = (0.03, 0.03, 0.02, 0.01, 0.01, 0.01)
 # Rotation and translation at which the decoder is still at its best
-_LIMIT = (0.14, 0.17, 0.12, 0.05, 0.05, 0.05)
+POSE_LIMIT = (0.14, 0.17, 0.12, 0.05, 0.05, 0.05)
 
 
 def knot_features(prosody: Array) -> Array:
@@ -71,7 +71,7 @@ def scale_pose(pose: Array) -> Array:
 
 def soft_limit(pose: Array) -> Array:
     """Keep poses ``[..., 6]`` within what the decoder draws well, without a kink."""
-    limit = np.array(_LIMIT, np.float32)
+    limit = np.array(POSE_LIMIT, np.float32)
     limited: Array = limit * np.tanh(pose / limit)
     return limited
 
