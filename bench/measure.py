@@ -6,7 +6,7 @@ makes the clips that are missing in the folder through ``mooe generate``, judges
 writes ``measured.json`` beside the clips. Run it again to go on where it stopped. Needs the extra
 ``metrics``; see README.
 
-Sections (``--only``): emotion, intensity, lips, motion, speed, determinism.
+Sections (``--only``): emotion, intensity, timeline, lips, motion, speed, determinism.
 """
 
 from __future__ import annotations
@@ -26,10 +26,11 @@ from bench.expression import measure_emotion, measure_intensity  # noqa: E402
 from bench.generated import ClipFolder, be_polite  # noqa: E402
 from bench.movement import measure_lips, measure_motion  # noqa: E402
 from bench.tables import storable  # noqa: E402
+from bench.timeline import measure_timeline  # noqa: E402
 from mooe.errors import MooeError  # noqa: E402
 from mooe.media import write_json  # noqa: E402
 
-SECTIONS = ("emotion", "intensity", "lips", "motion", "speed", "determinism")
+SECTIONS = ("emotion", "intensity", "timeline", "lips", "motion", "speed", "determinism")
 
 
 def arguments() -> argparse.Namespace:
@@ -67,6 +68,7 @@ def sections(given: argparse.Namespace) -> dict[str, Callable[[], dict[str, Any]
     return {
         "emotion": lambda: measure_emotion(clips, given.portraits, speech, seed),
         "intensity": lambda: measure_intensity(clips, portrait, speech, seed),
+        "timeline": lambda: measure_timeline(clips, given.portraits, speech, seed),
         "lips": lambda: measure_lips(clips, portrait, given.labelled, given.real, seed),
         "motion": lambda: measure_motion(clips, [portrait], speeches, seed),
         "speed": lambda: measure_speed(clips, portrait, speech, seed, lengths),

@@ -184,11 +184,23 @@ def test_the_score_is_best_where_samples_vary_as_the_film_does() -> None:
     scores = {s: float(energy_score(draw(s), draw(s), film, weight)) for s in (0.0, 0.5, 1.0, 1.5, 2.0)}
     assert min(scores, key=lambda spread: scores[spread]) == 1.0
     assert scores[1.0] < float(energy_score(draw(1.0, 0.5), draw(1.0, 0.5), film, weight))
-    brows = {s: 0.01 * torch.randn(400, 3, 1, 1, generator=generator) * s * torch.ones(478, 3) for s in (0.0, 1.0, 1.1)}
-    still, moving = (float(part_score(brows[s], brows[s].flip(0), brows[1.1])) for s in (0.0, 1.0))
-    assert moving < still
     # what does not count changes nothing
     assert float(energy_score(draw(1.0), draw(1.0), film, 0 * weight)) < 1e-3
+
+
+def test_parts_are_to_move_as_far_and_as_fast_as_the_film_does() -> None:
+    generator = torch.Generator().manual_seed(0)
+
+    def brows(size: float, rate: float = 1.0) -> torch.Tensor:
+        """Faces that rise and fall as a whole, ``[300, 20, 478, 3]``."""
+        phase, slow = torch.rand(300, 1, generator=generator), torch.linspace(0, 1, 20)
+        height = size * torch.sin(2 * torch.pi * (phase + rate * slow))
+        return height[:, :, None, None].expand(300, 20, 478, 3)
+
+    film = brows(0.005)
+    scores = {s: float(part_score(brows(s), brows(s), film)) for s in (0.0, 0.002, 0.005, 0.012)}
+    assert min(scores, key=lambda size: scores[size]) == 0.005
+    assert scores[0.005] < min(float(part_score(brows(0.005, r), brows(0.005, r), film)) for r in (0.3, 4.0))
 
 
 def test_sampling_in_training_is_the_pipelines(pipeline: MoEEPipeline, tmp_path: Path) -> None:

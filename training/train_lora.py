@@ -96,7 +96,7 @@ class LoraTrainingConfig:
     level_weight: float = 0.0
     """Weight of where the face stands on the whole, beside what the samples' score says of it."""
     part_weight: float = 0.5
-    """Weight of how brows, eyes, lips and the oval move as wholes, where whole samples are scored."""
+    """Weight of where the face's parts stand, how far and how fast they move, where whole samples are scored."""
     context_error: float = 2.0
     """How far frames carried on from may stand off, in times of what the adapter's own are off; 0 gives the film's."""
     num_inference_steps: int = 2
@@ -149,7 +149,8 @@ class LoraStage:
             first, second = predicted.chunk(2)
             latent = energy_score(first, second, batch.latents, weight)
             if config.part_weight:
-                points = self.codec.decode(torch.cat([predicted, batch.latents]))
+                shown = torch.where(both.known > 0, both.latents, predicted)
+                points = self.codec.decode(torch.cat([shown, batch.latents]))
                 latent = latent + config.part_weight * part_score(*points.chunk(3))
             batch = both
         else:
@@ -164,13 +165,12 @@ class LoraStage:
         return noise_latents(batch, streams, pure_share=self.config.pure_share, levels=self.levels)
 
     def _sample(self, batch: Batch, present: Tensor, streams: Sequence[np.random.Generator]) -> Tensor:
-        """Clean latents as sampling makes them; of the steps, the last one learns."""
+        """Clean latents as sampling makes them."""
         sample, _ = noise_latents(batch, streams, pure_share=1.0)
         count = len(sample)
         for level, reached in pairwise([*self.levels, 0.0]):
             levels, ends = sample.new_full((count,), level), sample.new_full((count,), reached)
-            with torch.set_grad_enabled(reached == 0):
-                clean = self._predict(batch, sample, 1000 * levels, batch.controls, batch.emotion, present)
+            clean = self._predict(batch, sample, 1000 * levels, batch.controls, batch.emotion, present)
             sample = torch.where(batch.known > 0, batch.latents, euler_step(sample, clean, levels, ends))
         return clean
 
@@ -182,7 +182,7 @@ class LoraStage:
         The error is that of a window from nothing but noise, as large as ``context_error`` at most; it fades within
         the window. ``heard`` says where the model hears anything, ``[B]``.
         """
-        if not self.config.context_error:
+        if not self.config.context_error or not bool(batch.known[:, 0].any()):
             return batch
         nothing = replace(batch, known=torch.zeros_like(batch.known))
         noised, timestep = noise_latents(nothing, streams, pure_share=1.0)
