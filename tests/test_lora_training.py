@@ -11,6 +11,7 @@ import torch
 
 from mooe.decoder.compensator import PortraitCompensator
 from mooe.errors import ConfigError
+from mooe.motion.controls import eye_in_head
 from mooe.motion.sampling import Guidance, WindowInputs, WindowSampler, set_steps
 from mooe.pipeline import MoEEPipeline
 from tests.test_prepare import clip
@@ -113,6 +114,26 @@ def test_silent_film_is_lent_speech_and_other_film_keeps_its_own(
     unlike = (torch.from_numpy(stage.sound)[None] - after[0][:, None]).abs().amax(-1)
     assert (unlike.argmin(1).diff() % len(stage.sound) == 1).all() and float(unlike.amin(1).max()) < 1e-5
     assert torch.equal(lent()[1], after)
+
+
+def test_other_turns_leave_the_face_and_the_eyes_in_their_sockets(pipeline: MoEEPipeline, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    film = replace(
+        clip(frames=60), rotation=rng.normal(0, 0.05, (60, 3)).astype(np.float32),
+        gaze=rng.normal(0, 0.05, (60, 2)).astype(np.float32),
+    )  # fmt: skip
+    stage = motion_stage(pipeline, settings(tmp_path, turned_share=1.0), tmp_path)
+    film.save(tmp_path / "b.npz")
+    stage.corpus = FilmedCorpus([tmp_path / "b.npz"], WINDOW)
+    stream = np.random.default_rng(1)
+    take = stage.corpus.sample(stream)
+    turned = stage.with_other_turns(take, stream)
+    assert not np.allclose(turned.controls.rotation, take.controls.rotation, atol=1e-3)
+    eyes = [eye_in_head(each.controls.gaze, each.controls.rotation) for each in (take, turned)]
+    assert np.allclose(*eyes, atol=1e-5)
+    assert np.array_equal(turned.displacement, take.displacement)
+    stage.config.turned_share = 0.0
+    assert stage.with_other_turns(take, stream) is take
 
 
 def test_what_trembles_counts_less_and_what_moves_as_usual_counts_whole(pipeline: MoEEPipeline, tmp_path: Path) -> None:

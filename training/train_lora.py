@@ -32,6 +32,7 @@ from mooe.emotion.latents import EmotionToLatents
 from mooe.emotion.taxonomy import EMOTIONS
 from mooe.errors import ConfigError
 from mooe.motion.codec import MotionCodec
+from mooe.motion.controls import counter_turn
 from mooe.motion.lora import DECODER_TARGETS, SPEAKER_TARGETS, add_speaker_lora, save_unet_lora
 from mooe.motion.sampling import set_steps
 from mooe.motion.unet import MotionUNet
@@ -99,6 +100,8 @@ class LoraTrainingConfig:
     """Weight of where the face's parts stand, how far and how fast they move, where whole samples are scored."""
     context_error: float = 2.0
     """How far frames carried on from may stand off, in times of what the adapter's own are off; 0 gives the film's."""
+    turned_share: float = 0.75
+    """Share of takes that are shown with the head's turns of other takes, which the face does not depend on."""
     num_inference_steps: int = 2
     """Denoising steps of sampling: whole samples are scored, two of each take; 0 scores steps at all noise levels."""
     sound: Path | None = None
@@ -132,7 +135,7 @@ class LoraStage:
     def __call__(self, step: int) -> tuple[Tensor, dict[str, float]]:
         config = self.config
         streams = take_streams(config.loop.seed, step, config.batch_size)
-        takes = [self.corpus.sample(stream) for stream in streams]
+        takes = [self.with_other_turns(self.corpus.sample(stream), stream) for stream in streams]
         batch, heard = self.lend_sound(draw_batch(takes, self.codec, streams), streams)
         batch = self.with_own_mouths(self.with_own_errors(batch, heard, streams), heard, streams)
         # the same on all processes
@@ -160,6 +163,20 @@ class LoraStage:
         level = self.level_loss(predicted, batch)
         figures = {"latent": float(latent.detach()), "lips": float(lips.detach()), "level": float(level.detach())}
         return latent + config.lip_weight * lips + config.level_weight * level, figures
+
+    def with_other_turns(self, take: Take, stream: np.random.Generator) -> Take:
+        """The take, or the same face on a head that turns as in another take, while the eyes stay in their sockets.
+
+        In two minutes of film an adapter tells the clips by how the head stands, and learns by heart what the brows did
+        there; on other film they would then hardly move.
+        """
+        if stream.random() >= self.config.turned_share:
+            return take
+        other = self.corpus.sample(stream).controls
+        mine = take.controls
+        gaze = mine.gaze + counter_turn(mine.rotation) - counter_turn(other.rotation)
+        turned = replace(mine, gaze=gaze, rotation=other.rotation, translation=other.translation)
+        return replace(take, controls=turned)
 
     def _noise(self, batch: Batch, streams: Sequence[np.random.Generator]) -> tuple[Tensor, Tensor]:
         return noise_latents(batch, streams, pure_share=self.config.pure_share, levels=self.levels)

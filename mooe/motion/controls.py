@@ -43,13 +43,18 @@ class Controls:
 RADIANS_PER_WEIGHT = 0.5
 
 
-def eye_in_head(gaze: Array, rotation: Array) -> Array:
-    """Eye-in-head direction that holds the gaze while the head turns (vestibulo-ocular reflex), ``[F, 2]``.
+def counter_turn(rotation: Array) -> Array:
+    """How the eyes turn in a head that turns while they keep their aim, right and up ``[F, 2]`` in eyeLook weight.
 
     A rotation vector's y component turns the face to the viewer's right, its x component downwards.
     """
-    counter = np.stack([-rotation[:, 1], rotation[:, 0]], 1) / RADIANS_PER_WEIGHT
-    held: Array = np.clip(gaze + counter, -0.6, 0.6).astype(np.float32)
+    counter: Array = np.stack([-rotation[:, 1], rotation[:, 0]], 1) / RADIANS_PER_WEIGHT
+    return counter
+
+
+def eye_in_head(gaze: Array, rotation: Array) -> Array:
+    """Eye-in-head direction that holds the gaze while the head turns (vestibulo-ocular reflex), ``[F, 2]``."""
+    held: Array = np.clip(gaze + counter_turn(rotation), -0.6, 0.6).astype(np.float32)
     return held
 
 

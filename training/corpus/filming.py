@@ -20,7 +20,7 @@ from mooe.face.alignment import HeadAlignment, rotation_vector
 from mooe.face.regions import ARKIT_NAMES, LEFT_EYE, LIP_PAIRS, RIGHT_EYE
 from mooe.face.topology import canonical_points
 from mooe.motion.behavior import BLINK_CURVE, blink_curve
-from mooe.motion.controls import RADIANS_PER_WEIGHT
+from mooe.motion.controls import counter_turn
 from mooe.motion.lora import LONGEST_BLINK, SHORTEST_BLINK
 from training.corpus.tracking import FaceTrack
 from training.corpus.upper_face import shown_by_shapes
@@ -209,13 +209,12 @@ def stretch_motion(track: FaceTrack, stretch: Stretch, rest: Array) -> Motion:
     head = np.stack([a.to_head(points) for a, points in zip(alignments, landmarks, strict=True)])
     rotation, translation = _head_pose(alignments)
     direction = _eye_direction(blendshapes)
-    counter = np.stack([-rotation[:, 1], rotation[:, 0]], 1) / RADIANS_PER_WEIGHT
     displacement = shown_by_shapes(_scale_lids(head - rest, rest))
     return Motion(
         displacement=displacement,
         rotation=rotation,
         translation=translation,
-        gaze=np.clip(direction - direction.mean(0) - counter, -0.6, 0.6).astype(np.float32),
+        gaze=np.clip(direction - direction.mean(0) - counter_turn(rotation), -0.6, 0.6).astype(np.float32),
         blink=blink_track(displacement),
         blendshapes=blendshapes,
         landmarks=landmarks,
