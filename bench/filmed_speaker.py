@@ -58,6 +58,8 @@ def manner(displacement: Array) -> dict[str, float]:
     return {
         "brow height": float(brows.mean()),
         "brow movement": float(brows.mean(1).std()),
+        # brows that tremble have moved as far as the person's, and much faster
+        "brow speed a frame": float(np.diff(brows.mean(1)).std()),
         "movement of the upper face": float(displacement[:, upper_face()].std(0).mean()),
         "lid opening": float(np.median(lid_opening(displacement))),
         "blink length in frames": float(np.mean(blinks)) if blinks else np.nan,

@@ -130,7 +130,7 @@ class NodSchedule:
         share: of the stressed syllables that are nodded to.
     """
 
-    def __init__(self, rng: np.random.Generator, amount: float = 0.04, share: float = 0.65) -> None:
+    def __init__(self, rng: np.random.Generator, amount: float = 0.05, share: float = 0.65) -> None:
         self._rng, self._amount, self._share = rng, amount, share
         self._tail = np.zeros(0, np.float32)
         # frames from the next one drawn to the last nod's apex

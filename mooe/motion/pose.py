@@ -17,6 +17,8 @@ FRAMES_PER_KNOT = 5
 POSE_DIM = 6
 # Radians and eye distances that bring poses to about unit variance
 _POSE_SCALE = (0.03, 0.03, 0.02, 0.01, 0.01, 0.01)
+# Drawn poses, which the spline between them smooths as well, move by so much less than people's heads as trackers see both
+_LIVELINESS = 1.5
 # Rotation and translation at which the decoder is still at its best
 POSE_LIMIT = (0.14, 0.17, 0.12, 0.05, 0.05, 0.05)
 
@@ -133,7 +135,7 @@ class PoseSampler:
             pose = self._next(torch.from_numpy(sound[None, k : k + 2]), torch.from_numpy(emotion[None, k : k + 1]))
             knots.append(pose[0, 0].numpy())
         poses = np.stack(knots) * np.array(_POSE_SCALE, np.float32)
-        return soft_limit((poses * self.amount).astype(np.float32))
+        return soft_limit((poses * (_LIVELINESS * self.amount)).astype(np.float32))
 
 
 def interpolate_knots(knots: Array, num_frames: int, first_frame: int = 0, first_knot: int = 0) -> Array:

@@ -63,9 +63,9 @@ EXPRESSIONS: dict[str, Expression] = {
         0.65, -0.06, 0.6, 0.0,
     ),
     "angry": Expression(
-        {"browDown": 0.78, "browInnerUp": -0.55, "browOuterUp": 0.46, "eyeSquint": 0.37, "eyeWide": 0.28,
-         "noseSneer": 0.24, "mouthFrown": 0.35, "mouthUpperUp": 0.42, "mouthLowerDown": 0.96, "mouthSmile": -0.5,
-         "mouthRollLower": -0.18, "mouthStretch": 0.07, "jawForward": 0.29, "jawOpen": 0.14},
+        {"browDown": 1.05, "browInnerUp": -0.6, "browOuterUp": -0.1, "eyeSquint": 0.65, "eyeWide": 0.05,
+         "noseSneer": 0.27, "mouthFrown": 0.35, "mouthUpperUp": 0.42, "mouthLowerDown": 0.6, "mouthSmile": -0.5,
+         "mouthRollLower": -0.18, "mouthStretch": 0.07, "jawForward": 0.29, "jawOpen": 0.09},
         ({"mouthLowerDown": 0.2, "jawForward": 0.4}, {"mouthStretch": 0.2},
          {"mouthPress": 0.5, "mouthLowerDown": -0.3}),
         1.0, -0.04, 1.5, 0.35,
