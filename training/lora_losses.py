@@ -9,9 +9,6 @@ from mooe.face.topology import REGIONS
 from mooe.motion.codec import MotionCodec
 from training.corpus.filmed import FilmedCorpus
 
-# What is less is as good as still, in eye distances
-SMALLEST_MOVEMENT = 2e-4
-
 
 def film_weights(corpus: FilmedCorpus, codec: MotionCodec) -> Tensor:
     """Weights of the latents' squared errors, ``[C, h, w]``: 1, and less where the film moves more than acted clips.
@@ -40,38 +37,31 @@ def energy_score(first: Tensor, second: Tensor, target: Tensor, weight: Tensor) 
         target: latents, likewise.
         weight: of the differences, broadcast to their shape.
     """
-
-    def distance(one: Tensor, other: Tensor) -> Tensor:
-        return (((one - other) * weight).square().mean((1, 2)) + 1e-6).sqrt().mean()
-
-    return (distance(first, target) + distance(second, target) - distance(first, second)) / 2
+    return _score(first * weight, second * weight, target * weight)
 
 
-def part_measures(points: Tensor) -> Tensor:
-    """How the face's parts (brows, eyes, lips, oval) move as wholes: where each stands, how far it moves, how fast.
+def part_tracks(points: Tensor) -> Tensor:
+    """Mean displacements of the face's parts (brows, eyes, lips, oval) in hundredths of eye distances.
 
-    A part that moves by as little as a brow in talk is lost among what trembles in the same latents, and its movement
-    is lost beside its place: hence a measure for each. Ways are told by their logarithms, so that brows count as lips.
+    A part that moves as a whole by as little as a brow in talk is lost among what trembles in the same latents.
 
     Args:
         points: displacements ``[B, F, 478, 3]``.
 
     Returns:
-        ``[B, 3, 18]``: of each part and axis the mean place in hundredths of eye distances, and the logarithms of the
-        standard deviations of its place and of its steps from frame to frame.
+        ``[B, F, 1, 6, 3]``, as latents of as many places.
     """
-    tracks = torch.stack([points[:, :, list(members)].mean(2) for members in REGIONS.values()], 2).flatten(2)
-
-    def width(values: Tensor) -> Tensor:
-        return (values.var(1) + SMALLEST_MOVEMENT**2).sqrt().log()
-
-    return torch.stack([100 * tracks.mean(1), width(tracks), width(tracks.diff(dim=1))], 1)
+    parts = [points[:, :, list(members)].mean(2) for members in REGIONS.values()]
+    return 100 * torch.stack(parts, 2)[:, :, None]
 
 
 def part_score(first: Tensor, second: Tensor, target: Tensor) -> Tensor:
-    """The score of each of :func:`part_measures` by itself, a mean; displacements ``[B, F, 478, 3]``.
+    """:func:`energy_score` of the parts' tracks; displacements ``[B, F, 478, 3]``."""
+    return _score(*(part_tracks(points) for points in (first, second, target)))
 
-    In one dimension the energy score is the continuous ranked probability score.
-    """
-    one, other, filmed = (part_measures(points) for points in (first, second, target))
-    return ((one - filmed).abs() + (other - filmed).abs() - (one - other).abs()).mean() / 2
+
+def _score(first: Tensor, second: Tensor, target: Tensor) -> Tensor:
+    def distance(one: Tensor, other: Tensor) -> Tensor:
+        return ((one - other).square().mean((1, 2)) + 1e-6).sqrt().mean()
+
+    return (distance(first, target) + distance(second, target) - distance(first, second)) / 2

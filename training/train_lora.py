@@ -32,7 +32,6 @@ from mooe.emotion.latents import EmotionToLatents
 from mooe.emotion.taxonomy import EMOTIONS
 from mooe.errors import ConfigError
 from mooe.motion.codec import MotionCodec
-from mooe.motion.controls import counter_turn
 from mooe.motion.lora import DECODER_TARGETS, SPEAKER_TARGETS, add_speaker_lora, save_unet_lora
 from mooe.motion.sampling import set_steps
 from mooe.motion.unet import MotionUNet
@@ -44,7 +43,7 @@ from training.corpus.frames import shard_files
 from training.corpus.motion import Take
 from training.extras import make_preview, preview_pipeline
 from training.lip_losses import lip_gaps
-from training.lora_data import open_speaker
+from training.lora_data import draw_take, open_speaker
 from training.lora_losses import energy_score, film_weights, part_score
 from training.motion_batch import CARRIED_FRAMES, Batch, draw_batch, euler_step, lower_face_mask, noise_latents, twice
 from training.train_decoder import DecoderConfig, DecoderStage, load_samples
@@ -97,10 +96,10 @@ class LoraTrainingConfig:
     level_weight: float = 0.0
     """Weight of where the face stands on the whole, beside what the samples' score says of it."""
     part_weight: float = 0.5
-    """Weight of where the face's parts stand, how far and how fast they move, where whole samples are scored."""
+    """Weight of how brows, eyes, lips and the oval move as wholes, where whole samples are scored."""
     context_error: float = 2.0
     """How far frames carried on from may stand off, in times of what the adapter's own are off; 0 gives the film's."""
-    turned_share: float = 0.75
+    turned_share: float = 0.0
     """Share of takes that are shown with the head's turns of other takes, which the face does not depend on."""
     num_inference_steps: int = 2
     """Denoising steps of sampling: whole samples are scored, two of each take; 0 scores steps at all noise levels."""
@@ -135,7 +134,7 @@ class LoraStage:
     def __call__(self, step: int) -> tuple[Tensor, dict[str, float]]:
         config = self.config
         streams = take_streams(config.loop.seed, step, config.batch_size)
-        takes = [self.with_other_turns(self.corpus.sample(stream), stream) for stream in streams]
+        takes = [draw_take(self.corpus, stream, config.turned_share) for stream in streams]
         batch, heard = self.lend_sound(draw_batch(takes, self.codec, streams), streams)
         batch = self.with_own_mouths(self.with_own_errors(batch, heard, streams), heard, streams)
         # the same on all processes
@@ -152,8 +151,7 @@ class LoraStage:
             first, second = predicted.chunk(2)
             latent = energy_score(first, second, batch.latents, weight)
             if config.part_weight:
-                shown = torch.where(both.known > 0, both.latents, predicted)
-                points = self.codec.decode(torch.cat([shown, batch.latents]))
+                points = self.codec.decode(torch.cat([predicted, batch.latents]))
                 latent = latent + config.part_weight * part_score(*points.chunk(3))
             batch = both
         else:
@@ -164,30 +162,17 @@ class LoraStage:
         figures = {"latent": float(latent.detach()), "lips": float(lips.detach()), "level": float(level.detach())}
         return latent + config.lip_weight * lips + config.level_weight * level, figures
 
-    def with_other_turns(self, take: Take, stream: np.random.Generator) -> Take:
-        """The take, or the same face on a head that turns as in another take, while the eyes stay in their sockets.
-
-        In two minutes of film an adapter tells the clips by how the head stands, and learns by heart what the brows did
-        there; on other film they would then hardly move.
-        """
-        if stream.random() >= self.config.turned_share:
-            return take
-        other = self.corpus.sample(stream).controls
-        mine = take.controls
-        gaze = mine.gaze + counter_turn(mine.rotation) - counter_turn(other.rotation)
-        turned = replace(mine, gaze=gaze, rotation=other.rotation, translation=other.translation)
-        return replace(take, controls=turned)
-
     def _noise(self, batch: Batch, streams: Sequence[np.random.Generator]) -> tuple[Tensor, Tensor]:
         return noise_latents(batch, streams, pure_share=self.config.pure_share, levels=self.levels)
 
     def _sample(self, batch: Batch, present: Tensor, streams: Sequence[np.random.Generator]) -> Tensor:
-        """Clean latents as sampling makes them."""
+        """Clean latents as sampling makes them; of the steps, the last one learns."""
         sample, _ = noise_latents(batch, streams, pure_share=1.0)
         count = len(sample)
         for level, reached in pairwise([*self.levels, 0.0]):
             levels, ends = sample.new_full((count,), level), sample.new_full((count,), reached)
-            clean = self._predict(batch, sample, 1000 * levels, batch.controls, batch.emotion, present)
+            with torch.set_grad_enabled(reached == 0):
+                clean = self._predict(batch, sample, 1000 * levels, batch.controls, batch.emotion, present)
             sample = torch.where(batch.known > 0, batch.latents, euler_step(sample, clean, levels, ends))
         return clean
 
@@ -199,7 +184,7 @@ class LoraStage:
         The error is that of a window from nothing but noise, as large as ``context_error`` at most; it fades within
         the window. ``heard`` says where the model hears anything, ``[B]``.
         """
-        if not self.config.context_error or not bool(batch.known[:, 0].any()):
+        if not self.config.context_error:
             return batch
         nothing = replace(batch, known=torch.zeros_like(batch.known))
         noised, timestep = noise_latents(nothing, streams, pure_share=1.0)
