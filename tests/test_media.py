@@ -294,3 +294,14 @@ def test_shrinking_keeps_the_shape_of_things_and_never_enlarges() -> None:
     image = np.zeros((300, 200, 3), np.uint8)
     assert shrink_to(image, 150).shape == (150, 100, 3)
     assert shrink_to(image, 300) is image
+
+
+def test_a_stop_between_opening_and_writing_leaves_nothing(tmp_path: Path) -> None:
+    """A signal can come after a result's file is begun and before anybody is there to take it away again."""
+    script = (
+        "import sys; from pathlib import Path; from mooe.media.outputs import replacing\n"
+        "block = replacing(Path(sys.argv[1]) / 'result.json'); block.__enter__().touch(); print('begun'); sys.exit(130)"
+    )
+    done = subprocess.run([sys.executable, "-c", script, str(tmp_path)], capture_output=True, text=True)
+    assert done.returncode == 130 and done.stdout.strip() == "begun", done.stderr
+    assert not list(tmp_path.iterdir())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import json
 import os
@@ -14,6 +15,8 @@ from typing import Any
 import av
 
 from mooe.errors import OutputError
+
+_UNFINISHED: set[Path] = set()
 
 
 def check_output(path: str | PathLike[str], suffix: str, *, force: bool = False) -> Path:
@@ -45,9 +48,8 @@ def check_output(path: str | PathLike[str], suffix: str, *, force: bool = False)
             raise OutputError(f"{file} exists already: choose another name or allow replacing it with --force.")
         with contextlib.suppress(FileNotFoundError):
             file.lstat()  # refuses names that the file system cannot hold
-        probe = _temporary_name(file)
-        probe.touch(exist_ok=False)
-        probe.unlink()
+        with _unfinished(file) as probe:
+            probe.touch(exist_ok=False)
     except (OSError, ValueError) as error:
         raise OutputError(_unwritable(file, error)) from error
     return file
@@ -56,13 +58,10 @@ def check_output(path: str | PathLike[str], suffix: str, *, force: bool = False)
 @contextlib.contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Give a temporary path beside `path`; it takes the place of `path` on success and goes on any error."""
-    temporary = _temporary_name(path)
-    try:
+    with _unfinished(path) as temporary:
         yield temporary
         with as_output_error(path):
             os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
@@ -81,9 +80,25 @@ def write_json(path: str | PathLike[str], content: Mapping[str, Any]) -> None:
         temporary.write_text(text + "\n", encoding="utf-8")
 
 
-def _temporary_name(path: Path) -> Path:
+@contextlib.contextmanager
+def _unfinished(path: Path) -> Iterator[Path]:
+    """A name beside `path` for a file that does not outlive the block, nor the program."""
     # Not derived from the target's name, which may already be as long as the file system allows.
-    return path.parent / f".mooe-{secrets.token_hex(6)}.part"
+    temporary = path.parent / f".mooe-{secrets.token_hex(6)}.part"
+    _UNFINISHED.add(temporary)
+    try:
+        yield temporary
+    finally:
+        temporary.unlink(missing_ok=True)
+        _UNFINISHED.discard(temporary)
+
+
+@atexit.register
+def _remove_unfinished() -> None:
+    """A Ctrl-C that comes between the entering of a block and its first line leaves that block's file."""
+    for temporary in _UNFINISHED:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)
 
 
 def _unwritable(path: Path, error: Exception) -> str:
