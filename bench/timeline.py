@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import wave
 from pathlib import Path
 from typing import Any
 
@@ -12,14 +11,13 @@ from numpy.typing import NDArray
 from bench.generated import ClipFolder, ClipSpec
 from bench.tables import show
 from mooe.metrics import JUDGED_EMOTIONS, ClipJudgement
+from mooe.metrics.clip import EMOTION_EVERY
 from mooe.metrics.motion import MEASURED_CHANGES
 from mooe.metrics.tracks import FaceTracks
 
 TURNS = (("happy", "sad"), ("angry", "happy"), ("sad", "surprised"))
 # Seconds that a turn takes from one keyframe to the next; it is due in the middle
 TURN_SECONDS = 0.4
-_FPS = 25
-_EMOTION_EVERY = 4  # frames between the judge's looks, see ClipJudge
 
 Array = NDArray[np.float64]
 
@@ -49,18 +47,20 @@ def share_of_turn(turning: FaceTracks, before: FaceTracks, after: FaceTracks, tu
 def measure_timeline(clips: ClipFolder, portraits: list[Path], speech: Path, seed: int) -> dict[str, Any]:
     """Seconds from the middle between two keyframes to the turn that blendshapes and the emotion judge show."""
     rows: dict[str, dict[str, Any]] = {}
-    with wave.open(str(speech)) as sound:
-        middle = round(sound.getnframes() / sound.getframerate() / 2, 1)
     for portrait, turn in zip(portraits, TURNS, strict=False):
         before, after = (clips.judgement(ClipSpec(portrait, speech, ((name, 1.0),), seed)) for name in turn)
+        if before is None or after is None:
+            continue
+        fps = before.tracks.fps
+        middle = round(len(before.tracks) / fps / 2, 1)
         file = clips.folder / f"{turn[0]}_to_{turn[1]}.yaml"
         times = (middle - TURN_SECONDS / 2, middle + TURN_SECONDS / 2)
         keyframes = [f"  - {{at: {at:.2f}, emotion: {name}}}" for at, name in zip(times, turn, strict=True)]
         file.write_text("\n".join(["keyframes:", *keyframes, ""]), encoding="utf-8")
         turning = clips.judgement(ClipSpec(portrait, speech, (), seed, ("--timeline", str(file))))
-        if before is None or after is None or turning is None:
+        if turning is None:
             continue
-        shown = best_step(share_of_turn(turning.tracks, before.tracks, after.tracks, turn)) / _FPS
+        shown = best_step(share_of_turn(turning.tracks, before.tracks, after.tracks, turn)) / fps
         judged = _judged(turning, turn)
         rows[portrait.stem] = {
             "turn": " to ".join(turn), "due": middle, "blendshapes": shown - middle, "judge": judged - middle,
@@ -73,4 +73,4 @@ def measure_timeline(clips: ClipFolder, portraits: list[Path], speech: Path, see
 def _judged(turning: ClipJudgement, turn: tuple[str, str]) -> float:
     """When the judge's probabilities of the two change places, in seconds."""
     first, last = (turning.emotions[:, JUDGED_EMOTIONS.index(name)].astype(np.float64) for name in turn)
-    return best_step(last - first) * _EMOTION_EVERY / _FPS
+    return best_step(last - first) * EMOTION_EVERY / turning.tracks.fps

@@ -14,6 +14,7 @@ from mooe.metrics.emotion import EmotionJudge, EmotionVerdict, emotion_verdict
 from mooe.metrics.identity import IdentityJudge
 from mooe.metrics.tracks import FaceTracks, TrackRecorder
 
+EMOTION_EVERY = 4  # frames from one look of the emotion judge to the next
 _CHANGE_SIDE = 128  # frames are compared at this size
 
 
@@ -46,7 +47,7 @@ class ClipJudge:
         identity_every: the identity is judged on every n-th frame.
     """
 
-    def __init__(self, *, emotion_every: int = 4, identity_every: int = 12) -> None:
+    def __init__(self, *, emotion_every: int = EMOTION_EVERY, identity_every: int = 12) -> None:
         self._emotion_every, self._identity_every = emotion_every, identity_every
         self._emotion, self._identity = EmotionJudge(), IdentityJudge()
 

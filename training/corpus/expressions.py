@@ -44,7 +44,8 @@ class Expression:
 # two expression networks against what it costs a recognition network, none of which judges the results that are
 # reported; the last two times on frames in which the experts speak, moved by the change of the table, and the last time
 # for likeness at the price of plainness. So weights that experts pass on by half (wide lids, a frown, a raised chin, a
-# smile taken away) are larger than a still face needs.
+# smile taken away) are larger than a still face needs. Anger was moved once more, by the tracker's readings and by eye:
+# its outer brows were raised, and it shouted without a frown.
 # What speech adds is part of the face: anger bares its teeth and articulates less than it did, surprise rounds its
 # lips. A wrinkled nose costs most likeness, so anger and disgust have no more of it than they need. Weights beyond 1
 # and below 0 are wanted: the table's brows and lids move little at weight 1, and anger pulls brows below their place.
