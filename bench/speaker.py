@@ -18,21 +18,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from mooe.audio.reader import FeatureReader
-from mooe.emotion import parse_emotion
 from mooe.emotion.taxonomy import EMOTIONS
-from mooe.emotion.timeline import EmotionTimeline
 from mooe.media import write_json
 from mooe.motion.behavior import BlinkSchedule
-from mooe.motion.driving import HeadTrack, MotionDriver
+from mooe.motion.driving import HeadTrack
 from mooe.motion.lips import lip_gap
-from mooe.motion.sampling import Guidance, WindowSampler
-from mooe.motion.streaming import MotionStream
 from mooe.pipeline import MoEEPipeline
 from training.corpus.filmed import CLIPS_FOLDER
 from training.corpus.filming import lid_opening
 from training.corpus.motion import SpeechClip, load_clips, loudness_track
 from training.corpus.speaker import MARKED, speak
+from training.manner import free_motion
 
 Array = NDArray[np.float32]
 SECONDS, BLINK_RATE = 90.0, 20.0
@@ -69,19 +65,7 @@ def generate(
 
     The head turns as in ``head``, or as the predictor has it.
     """
-    generator = torch.Generator().manual_seed(seed)
-    features = FeatureReader(iter([clip.features[0].astype(np.float32)]))
-    driver = MotionDriver(
-        pipeline.unet, pipeline.emotion_encoder, pipeline.pose_predictor, features,
-        EmotionTimeline.constant(parse_emotion(emotion)), generator, head_motion=1.0, blink_rate=BLINK_RATE,
-        blink_length=pipeline.blink_length, head_track=head,
-    )  # fmt: skip
-    sampler = WindowSampler(pipeline.unet, pipeline.adapters, pipeline.scheduler, generator, STEPS, Guidance())
-    with torch.no_grad():
-        motion, latents = MotionStream(driver, sampler), []
-        while motion.listen():
-            latents.append(motion.window()[1])
-        displacement = pipeline.codec.decode(torch.cat(latents, 1))[0].numpy()
+    displacement = free_motion(pipeline, clip.features[0], emotion, seed, head, STEPS, BLINK_RATE)
     seeds = torch.randint(0, 2**31 - 1, (3,), generator=torch.Generator().manual_seed(seed)).tolist()
     schedule = BlinkSchedule(np.random.default_rng(seeds[1]), BLINK_RATE, pipeline.blink_length)
     return displacement, schedule.take(clip.num_frames)

@@ -109,7 +109,7 @@ def _moved(stream: MoEEStream, codec: MotionCodec, schedule: ControlSchedule) ->
                 return
         with stream.timed("motion"):
             first, latents, gates = source.window()
-            displacement = codec.decode(latents)[0].cpu().numpy()
+            displacement = source.driver.finish(codec.decode(latents)[0].cpu().numpy())
             count = len(displacement)
             pose = source.driver.pose(first, count)
             added = schedule.arkit(count, first_frame=first)

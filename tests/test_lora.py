@@ -14,7 +14,8 @@ from mooe.commands.lora import parse_lora
 from mooe.decoder.compensator import PortraitCompensator
 from mooe.errors import ConfigError, WeightsError
 from mooe.motion.behavior import BLINK_CURVE, BlinkSchedule, blink_curve
-from mooe.motion.lora import DECODER_TARGETS, add_speaker_lora, save_unet_lora
+from mooe.motion.lora import DECODER_TARGETS, SpeakerHabits, add_speaker_lora, save_unet_lora
+from mooe.motion.manner import BrowManner
 from mooe.motion.unet import AUDIO_CONTEXT, MotionUNet
 from mooe.pipeline import MoEEPipeline
 
@@ -34,7 +35,7 @@ def denoise(unet: MotionUNet) -> torch.Tensor:
     return out
 
 
-def adapter(folder: Path, seed: int, blink_length: float = 1.0) -> torch.Tensor:
+def adapter(folder: Path, seed: int, blink_length: float = 1.0, brows: BrowManner | None = None) -> torch.Tensor:
     """Writes an adapter that is not zero; gives what the model does with it."""
     unet = MoEEPipeline.from_pretrained("debug").unet
     add_speaker_lora(unet, rank=2, alpha=2)
@@ -42,7 +43,7 @@ def adapter(folder: Path, seed: int, blink_length: float = 1.0) -> torch.Tensor:
     for parameter in unet.parameters():
         if parameter.requires_grad:
             nn.init.normal_(parameter, std=0.05, generator=generator)
-    save_unet_lora(unet, folder, blink_length=blink_length)
+    save_unet_lora(unet, folder, habits=SpeakerHabits(blink_length, brows))
     return denoise(unet)
 
 
@@ -119,6 +120,29 @@ def test_blinks_last_as_long_as_the_speakers_by_weight(tmp_path: Path, base: MoE
     base.set_adapters(["slow"], [1.0])
     base.unload_lora_weights()
     assert base.blink_length == 1
+
+
+def test_brows_wander_as_the_speakers_by_weight(tmp_path: Path, base: MoEEPipeline) -> None:
+    brows = BrowManner(np.stack([0.5 * np.eye(5), 0.2 * np.eye(5)]), 0.1 * np.eye(5))
+    adapter(tmp_path, 1, brows=brows)
+    assert base.brow_manners == []
+    base.load_lora_weights(tmp_path, adapter_name="lively")
+    [(found, weight)] = base.brow_manners
+    assert weight == 1 and np.array_equal(found.transition, brows.transition)
+    base.set_adapters(["lively"], [0.5])
+    assert base.brow_manners[0][1] == 0.5
+    base.save_lora_weights(tmp_path / "again", "lively")
+    base.unload_lora_weights()
+    assert base.brow_manners == []
+    base.load_lora_weights(tmp_path / "again")
+    assert np.array_equal(base.brow_manners[0][0].noise, brows.noise)
+
+
+def test_a_brow_manner_that_grows_without_end_is_refused(tmp_path: Path, base: MoEEPipeline) -> None:
+    adapter(tmp_path, 1, brows=BrowManner(np.stack([1.1 * np.eye(5), np.zeros((5, 5))]), np.eye(5)))
+    with pytest.raises(WeightsError, match="manner"):
+        base.load_lora_weights(tmp_path, adapter_name="wild")
+    assert "wild" not in getattr(base.unet, "peft_config", {})
 
 
 def test_a_longer_blink_is_the_usual_one_stretched() -> None:

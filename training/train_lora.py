@@ -32,7 +32,7 @@ from mooe.emotion.latents import EmotionToLatents
 from mooe.emotion.taxonomy import EMOTIONS
 from mooe.errors import ConfigError
 from mooe.motion.codec import MotionCodec
-from mooe.motion.lora import DECODER_TARGETS, SPEAKER_TARGETS, add_speaker_lora, save_unet_lora
+from mooe.motion.lora import DECODER_TARGETS, SPEAKER_TARGETS, SpeakerHabits, add_speaker_lora, save_unet_lora
 from mooe.motion.sampling import set_steps
 from mooe.motion.unet import MotionUNet
 from mooe.pipeline import MoEEPipeline
@@ -45,6 +45,7 @@ from training.extras import make_preview, preview_pipeline
 from training.lip_losses import lip_gaps
 from training.lora_data import draw_take, open_speaker
 from training.lora_losses import energy_score, film_weights, part_score
+from training.manner import brow_manner
 from training.motion_batch import CARRIED_FRAMES, Batch, draw_batch, euler_step, lower_face_mask, noise_latents, twice
 from training.train_decoder import DecoderConfig, DecoderStage, load_samples
 from training.train_motion import MOUTH_SCALE, latent_loss
@@ -379,7 +380,8 @@ def main() -> None:
 
     def export(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        save_unet_lora(unet, folder, blink_length=length, compensator=compensator)
+        habits = SpeakerHabits(length, brow_manner(pipeline, corpus, motion.sound))
+        save_unet_lora(unet, folder, habits=habits, compensator=compensator)
 
     device = loop.prepare()
     for module in (codec, adapters, encoder):

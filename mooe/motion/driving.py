@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -14,6 +15,7 @@ from mooe.emotion.latents import EmotionToLatents
 from mooe.motion.additive import SPEECH_REACH, speech_activity
 from mooe.motion.behavior import NOD_LOOKAHEAD, NOD_PAST, BlinkSchedule, GazeSchedule, NodSchedule
 from mooe.motion.controls import Controls
+from mooe.motion.manner import BrowManner, start_manners
 from mooe.motion.pose import (
     FRAMES_PER_KNOT,
     POSE_DIM,
@@ -61,6 +63,7 @@ class MotionDriver:
         head_motion: gain of the head's motion.
         blink_rate: blinks a minute.
         blink_length: of a blink, 1 is usual.
+        brow_manners: how brows wander beside what the UNet does, and weights.
         head_track: head poses to use instead of the predictor's.
         lookahead: frames of sound to wait for past a window's end; the last one is held beyond.
     """
@@ -77,6 +80,7 @@ class MotionDriver:
         head_motion: float,
         blink_rate: float,
         blink_length: float = 1.0,
+        brow_manners: Sequence[tuple[BrowManner, float]] = (),
         head_track: HeadTrack | None = None,
         lookahead: int = POSE_LOOKAHEAD,
     ) -> None:
@@ -90,6 +94,7 @@ class MotionDriver:
         self._blinks = BlinkSchedule(np.random.default_rng(seeds[1]), blink_rate, blink_length)
         self._gazes = GazeSchedule(np.random.default_rng(seeds[2]))
         self._nods = NodSchedule(np.random.default_rng([seeds[0], 1]))
+        self._manners = start_manners(np.random.default_rng([seeds[2], 1]), brow_manners)
         # drawn so far and still needed: knots, and blink (1), gaze (2), pose (6) and emotion (6) of frames
         self._knots, self._first_knot = np.zeros((0, POSE_DIM), np.float32), 0
         self._frames, self._first = np.zeros((0, 15), np.float32), 0
@@ -118,6 +123,12 @@ class MotionDriver:
         heard = np.arange(first - SPEECH_REACH, first + count + SPEECH_REACH)
         return speech_activity(self._features.rows(heard)[:, -PROSODY_DIM])[SPEECH_REACH:-SPEECH_REACH]
 
+    def finish(self, displacement: Array) -> Array:
+        """Displacements of the next frames ``[F, 478, 3]`` with what is drawn beside the UNet; each frame once."""
+        for manner in self._manners:
+            displacement = displacement + manner.take(len(displacement))
+        return displacement
+
     def window(self, start: int, length: int = WINDOW) -> WindowInputs:
         """Inputs of the window of ``length`` frames from frame ``start`` on; windows must come in order."""
         device = self._unet.device
@@ -142,6 +153,7 @@ class MotionDriver:
             "knots": self._knots, "first_knot": self._first_knot, "frames": self._frames, "first": self._first,
             "pose": self._sampler.state(), "blinks": self._blinks.state(), "gazes": self._gazes.state(),
             "nods": self._nods.state(),
+            "manners": {str(number): manner.state() for number, manner in enumerate(self._manners)},
         }  # fmt: skip
 
     def restore(self, state: dict[str, Any]) -> None:
@@ -152,6 +164,8 @@ class MotionDriver:
         self._blinks.restore(state["blinks"])
         self._gazes.restore(state["gazes"])
         self._nods.restore(state["nods"])
+        for number, manner in enumerate(self._manners):
+            manner.restore(state["manners"][str(number)])
 
     def _draw(self, start: int, stop: int) -> None:
         """Draw the controls up to frame ``stop`` and let go of those before ``start``."""

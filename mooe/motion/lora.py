@@ -5,8 +5,9 @@ ask its codebooks. Low-rank adaptation (Hu et al., "LoRA: Low-Rank Adaptation of
 W' = W + s B A. peft holds the matrices, diffusers' mixins load, weigh, fuse and save them; at s = 0 the model is the
 base model exactly.
 
-When people blink is not the UNet's business but a schedule's that it follows, so how long a speaker's blinks last is
-kept in the file beside the matrices, and weighed like them.
+When people blink is not the UNet's business but a schedule's that it follows, and how brows wander is drawn for it, so
+how long a speaker's blinks last and the speaker's :class:`~mooe.motion.manner.BrowManner` are kept in the file beside
+the matrices, and weighed like them.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ import json
 import logging
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -25,6 +27,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from mooe.errors import ConfigError, WeightsError
+from mooe.motion.manner import BrowManner
 
 # Linear layers and convolutions that change with a speaker, by the ends of their names
 SPEAKER_TARGETS: tuple[str, ...] = (
@@ -38,6 +41,20 @@ DECODER_TARGETS: tuple[str, ...] = ("to_q", "to_k", "to_v", "to_out.0", "to_code
 logger = logging.getLogger(__name__)
 SHORTEST_BLINK, LONGEST_BLINK = 0.4, 4.0
 _BLINK_KEY = "speaker.blink_length"
+_MANNER_KEY = "speaker.brow_manner"
+
+
+@dataclass(frozen=True)
+class SpeakerHabits:
+    """What is a speaker's own beside the adapted layers.
+
+    Attributes:
+        blink_length: how long a blink lasts, 1 is usual.
+        brows: how the brows wander; None if no more than the model's own.
+    """
+
+    blink_length: float = 1.0
+    brows: BrowManner | None = None
 
 
 class SpeakerLoraMixin(LoraBaseMixin):
@@ -53,14 +70,21 @@ class SpeakerLoraMixin(LoraBaseMixin):
     @property
     def blink_length(self) -> float:
         """How long a blink lasts with the adapters at their weights, 1 is usual."""
-        lengths, weights = self._speakers()
-        longer = sum(weight * (lengths.get(name, 1.0) - 1) for name, weight in weights.items())
+        habits, weights = self._speakers()
+        longer = sum(weight * (habits[name].blink_length - 1) for name, weight in weights.items() if name in habits)
         return min(max(1 + longer, SHORTEST_BLINK), LONGEST_BLINK)
 
-    def _speakers(self) -> tuple[dict[str, float], dict[str, float]]:
-        """Each adapter's blink length, and the active adapters' weights."""
+    @property
+    def brow_manners(self) -> list[tuple[BrowManner, float]]:
+        """How brows wander with the adapters, and each one's weight."""
+        habits, weights = self._speakers()
+        found = ((habits[name].brows, weight) for name, weight in weights.items() if name in habits)
+        return [(brows, weight) for brows, weight in found if brows is not None]
+
+    def _speakers(self) -> tuple[dict[str, SpeakerHabits], dict[str, float]]:
+        """Each adapter's habits, and the active adapters' weights."""
         if not hasattr(self, "_speaker_state"):
-            self._speaker_state: tuple[dict[str, float], dict[str, float]] = ({}, {})
+            self._speaker_state: tuple[dict[str, SpeakerHabits], dict[str, float]] = ({}, {})
         return self._speaker_state
 
     def set_adapters(self, adapter_names: list[str] | str, adapter_weights: Any = None) -> None:
@@ -104,6 +128,7 @@ class SpeakerLoraMixin(LoraBaseMixin):
             file = folder / kwargs.setdefault("weight_name", LORA_WEIGHT_NAME_SAFE)
             if "compensator" in _check_fits(file, {"unet": self.unet, "compensator": self.compensator}):
                 parts.append("compensator")
+        found = _read_habits(folder / kwargs["weight_name"]) if folder.is_dir() else SpeakerHabits()
         try:
             for part in parts:
                 getattr(self, part).load_lora_adapter(
@@ -117,8 +142,8 @@ class SpeakerLoraMixin(LoraBaseMixin):
             ) from error
         # a new adapter joins the ones before it only when set_adapters says so
         name = str(adapter_name)
-        lengths, weights = self._speakers()
-        lengths[name] = _read_blink_length(folder / kwargs["weight_name"]) if folder.is_dir() else 1.0
+        habits, weights = self._speakers()
+        habits[name] = found
         weights.clear()
         weights[name] = 1.0
         for part in parts:
@@ -130,7 +155,7 @@ class SpeakerLoraMixin(LoraBaseMixin):
             raise WeightsError(f"There is no LoRA adapter '{adapter_name}' to save: load or train it first.")
         adapted = adapter_name in getattr(self.compensator, "peft_config", {})
         save_unet_lora(
-            self.unet, folder, adapter_name, self._speakers()[0].get(adapter_name, 1.0),
+            self.unet, folder, adapter_name, self._speakers()[0].get(adapter_name, SpeakerHabits()),
             self.compensator if adapted else None,
         )  # fmt: skip
 
@@ -154,7 +179,7 @@ def save_unet_lora(
     unet: Any,
     folder: str | PathLike[str],
     adapter_name: str = "default",
-    blink_length: float = 1.0,
+    habits: SpeakerHabits | None = None,
     compensator: Any = None,
 ) -> None:
     """Write one adapter of a UNet in the layout that :meth:`SpeakerLoraMixin.load_lora_weights` reads.
@@ -163,12 +188,15 @@ def save_unet_lora(
         unet: the UNet that has the adapter.
         folder: made if needed.
         adapter_name: which adapter.
-        blink_length: of the speaker's blinks, 1 is usual.
+        habits: the speaker's; usual ones if None.
         compensator: the decoder's learned stages, if they have the adapter as well.
     """
     from peft.utils import get_peft_model_state_dict
 
-    metadata: dict[str, Any] = {_BLINK_KEY: blink_length}
+    habits = habits or SpeakerHabits()
+    metadata: dict[str, Any] = {_BLINK_KEY: habits.blink_length}
+    if habits.brows is not None:
+        metadata[_MANNER_KEY] = habits.brows.to_lists()
     layers: dict[str, Tensor] = {}
     for name, model in (("unet", unet), ("compensator", compensator)):
         if model is not None:
@@ -210,10 +238,12 @@ def add_speaker_lora(
     model.add_adapter(LoraConfig(r=rank, lora_alpha=alpha, target_modules=pattern, init_lora_weights=True))
 
 
-def _read_blink_length(file: Path) -> float:
+def _read_habits(file: Path) -> SpeakerHabits:
     with safe_open(str(file), "pt") as tensors:
         stored = json.loads((tensors.metadata() or {}).get(LORA_ADAPTER_METADATA_KEY, "{}"))
-    return min(max(float(stored.get(_BLINK_KEY, 1.0)), SHORTEST_BLINK), LONGEST_BLINK)
+    length = min(max(float(stored.get(_BLINK_KEY, 1.0)), SHORTEST_BLINK), LONGEST_BLINK)
+    brows = stored.get(_MANNER_KEY)
+    return SpeakerHabits(length, None if brows is None else BrowManner.from_lists(brows))
 
 
 def _check_fits(file: Path, models: dict[str, nn.Module | None]) -> set[str]:

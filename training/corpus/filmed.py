@@ -156,23 +156,24 @@ class FilmedCorpus:
 
     def sounds(self) -> Iterator[Array]:
         """The speech features of each clip with sound, ``[F, D]``."""
-        for path in self._frames:
-            clip = self._load(path)
-            if clip.audible:
-                yield clip.features
+        return (clip.features for clip in self.clips() if clip.audible)
+
+    def clips(self) -> Iterator[FilmedClip]:
+        """Each clip as it was filmed."""
+        return map(self._load, self._frames)
 
     def displacements(self) -> Iterator[Array]:
         """The displacements of each clip, ``[F, 478, 3]``."""
-        return (self._load(path).displacement for path in self._frames)
+        return (clip.displacement for clip in self.clips())
 
     @property
     def silent(self) -> bool:
         """Whether any clip has no sound."""
-        return any(not self._load(path).audible for path in self._frames)
+        return any(not clip.audible for clip in self.clips())
 
     def blinks(self) -> Iterator[Array]:
         """The lid closing of each clip, ``[F]``."""
-        return (self._load(path).blink for path in self._frames)
+        return (clip.blink for clip in self.clips())
 
     def _choose(self, rng: np.random.Generator, paths: list[Path]) -> Path:
         """A clip, the longer the likelier, so that every second counts the same."""
