@@ -124,7 +124,7 @@ def fit_manner(film: Sequence[Array], model: Sequence[Array]) -> BrowManner | No
 def _knots(displacement: Array) -> Double:
     count = len(displacement) // FRAMES_PER_KNOT
     weights = brow_weights(displacement[: count * FRAMES_PER_KNOT])
-    return np.asarray(weights.reshape(count, FRAMES_PER_KNOT, -1).mean(1), np.float64)
+    return np.asarray(weights.reshape(count, FRAMES_PER_KNOT, -1).mean(1))
 
 
 def _autocovariance(clips: Sequence[Double]) -> Double:
@@ -135,7 +135,7 @@ def _autocovariance(clips: Sequence[Double]) -> Double:
         for lag in range(min(_LAGS, len(x))):
             total[lag] += x[lag:].T @ x[: len(x) - lag]
             count[lag] += len(x) - lag
-    return total / np.maximum(count, 1)
+    return np.asarray(total / np.maximum(count, 1), np.float64)
 
 
 def _toeplitz(covariance: Double) -> Double:
