@@ -142,7 +142,7 @@ def _toeplitz(covariance: Double) -> Double:
     """The covariance of x(k), x(k - 1) ... together, from autocovariances ``[n, d, d]``."""
     count = len(covariance)
     rows = [[covariance[j - i] if j >= i else covariance[i - j].T for j in range(count)] for i in range(count)]
-    return np.block(rows)
+    return np.asarray(np.block(rows), np.float64)
 
 
 def _possible(covariance: Double) -> Double:

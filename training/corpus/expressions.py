@@ -51,7 +51,7 @@ class Expression:
 # and below 0 are wanted: the table's brows and lids move little at weight 1, and anger pulls brows below their place.
 EXPRESSIONS: dict[str, Expression] = {
     "happy": Expression(
-        {"mouthSmile": 0.65, "mouthUpperUp": 0.2, "mouthDimple": 0.18, "cheekSquint": 0.25, "eyeSquint": 0.28,
+        {"mouthSmile": 0.75, "mouthUpperUp": 0.2, "mouthDimple": 0.18, "cheekSquint": 0.25, "eyeSquint": 0.28,
          "browInnerUp": -0.1, "browOuterUp": 0.1},
         ({"mouthLowerDown": 0.3}, {"browOuterUp": 0.3, "browInnerUp": 0.3}, {"mouthStretch": 0.25}),
         1.05, 0.02, 1.2, 0.6,
@@ -64,10 +64,11 @@ EXPRESSIONS: dict[str, Expression] = {
         0.65, -0.06, 0.6, 0.0,
     ),
     "angry": Expression(
-        {"browDown": 1.05, "browInnerUp": -0.6, "browOuterUp": -0.1, "eyeSquint": 0.65, "eyeWide": 0.05,
-         "noseSneer": 0.27, "mouthFrown": 0.35, "mouthUpperUp": 0.42, "mouthLowerDown": 0.6, "mouthSmile": -0.5,
-         "mouthRollLower": -0.18, "mouthStretch": 0.07, "jawForward": 0.29, "jawOpen": 0.09},
-        ({"mouthLowerDown": 0.2, "jawForward": 0.4}, {"mouthStretch": 0.2},
+        {"browDown": 0.77, "browInnerUp": -0.6, "eyeSquint": 0.69, "noseSneer": 0.05, "mouthFrown": 0.71,
+         "mouthUpperUp": 0.62, "mouthLowerDown": 0.8, "mouthSmile": -0.43, "mouthStretch": -0.43, "mouthFunnel": 0.28,
+         "mouthPucker": -0.44, "mouthShrugLower": -0.33, "mouthShrugUpper": 0.21, "mouthRollLower": -0.43,
+         "mouthPress": 0.09, "jawForward": 0.1, "jawOpen": 0.13},
+        ({"mouthLowerDown": 0.2, "jawForward": 0.4}, {"mouthFunnel": 0.2},
          {"mouthPress": 0.5, "mouthLowerDown": -0.3}),
         1.0, -0.04, 1.5, 0.35,
     ),
@@ -85,8 +86,10 @@ EXPRESSIONS: dict[str, Expression] = {
         0.85, 0.03, 0.9, 0.9,
     ),
     "surprised": Expression(
-        {"browInnerUp": 0.47, "browOuterUp": 0.52, "eyeWide": 2.82, "jawOpen": 0.26, "mouthFunnel": 0.33,
-         "mouthUpperUp": -0.09, "mouthLowerDown": 0.09, "mouthSmile": -0.14},
+        {"browInnerUp": 0.42, "browOuterUp": 0.46, "eyeWide": 2.75, "eyeSquint": -0.07, "cheekSquint": 0.09,
+         "jawOpen": 0.26, "mouthFunnel": 0.35, "mouthUpperUp": -0.09, "mouthLowerDown": 0.09, "mouthSmile": -0.1,
+         "mouthStretch": -0.24, "mouthPucker": -0.3, "mouthShrugLower": -0.44, "mouthRollLower": -0.31,
+         "mouthPress": 0.07, "jawForward": -0.17},
         ({"mouthFunnel": 0.2}, {"jawOpen": 0.1}, {"browInnerUp": 0.15}),
         0.9, 0.05, 1.0, 1.0,
     ),
