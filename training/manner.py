@@ -124,7 +124,8 @@ def fit_manner(film: Sequence[Array], model: Sequence[Array]) -> BrowManner | No
 def _knots(displacement: Array) -> Double:
     count = len(displacement) // FRAMES_PER_KNOT
     weights = brow_weights(displacement[: count * FRAMES_PER_KNOT])
-    return np.asarray(weights.reshape(count, FRAMES_PER_KNOT, -1).mean(1))
+    mean: Double = weights.reshape(count, FRAMES_PER_KNOT, -1).mean(1)
+    return mean
 
 
 def _autocovariance(clips: Sequence[Double]) -> Double:
@@ -135,14 +136,14 @@ def _autocovariance(clips: Sequence[Double]) -> Double:
         for lag in range(min(_LAGS, len(x))):
             total[lag] += x[lag:].T @ x[: len(x) - lag]
             count[lag] += len(x) - lag
-    return np.asarray(total / np.maximum(count, 1), np.float64)
+    return total / np.maximum(count, 1)
 
 
 def _toeplitz(covariance: Double) -> Double:
     """The covariance of x(k), x(k - 1) ... together, from autocovariances ``[n, d, d]``."""
     count = len(covariance)
     rows = [[covariance[j - i] if j >= i else covariance[i - j].T for j in range(count)] for i in range(count)]
-    return np.asarray(np.block(rows), np.float64)
+    return np.block(rows)
 
 
 def _possible(covariance: Double) -> Double:

@@ -139,7 +139,7 @@ def start_manners(rng: np.random.Generator, manners: Sequence[tuple[BrowManner, 
 @lru_cache(maxsize=1)
 def _reader() -> Double:
     shapes = arkit_shapes()[_ROWS].reshape(_COUNT, -1).astype(np.float64)
-    return np.linalg.pinv(shapes)
+    return np.asarray(np.linalg.pinv(shapes), np.float64)
 
 
 def brow_weights(displacement: Array) -> Double:
