@@ -10,12 +10,14 @@ from diffusers import DPMSolverMultistepScheduler, FlowMatchEulerDiscreteSchedul
 from mooe.face.regions import ARKIT_NAMES, LIP_PAIRS, LIPS_INNER, LIPS_OUTER
 from mooe.face.topology import arkit_to_displacement, arkit_vector
 from mooe.motion.arkit import displacement_to_arkit
+from mooe.motion.atlas import lower_face_mask
 from mooe.motion.behavior import NOD_LOOKAHEAD, NOD_PAST, BlinkSchedule, GazeSchedule, NodSchedule
 from mooe.motion.codec import MotionCodec
 from mooe.motion.controls import Controls, eye_in_head, gaze_weights
 from mooe.motion.lips import keep_apart, lip_gap, shut_lips
 from mooe.motion.pose import FRAMES_PER_KNOT, HeadPosePredictor, PoseSampler, interpolate_knots, soft_limit
 from mooe.motion.sampling import CARRIED, WINDOW, set_steps, window_starts
+from mooe.motion.streaming import articulate
 from mooe.motion.unet import AUDIO_CONTEXT, MotionUNet
 
 
@@ -194,6 +196,22 @@ def test_a_scheduler_that_takes_no_levels_keeps_its_own() -> None:
     scheduler = DPMSolverMultistepScheduler(prediction_type="flow_prediction", use_flow_sigmas=True)
     set_steps(scheduler, 4)
     assert len(scheduler.timesteps) == 4
+
+
+def test_quick_movements_of_the_mouth_alone_are_articulated() -> None:
+    size, frames = 8, 25
+    time = torch.arange(frames)[None, :, None, None, None].float()
+    below = torch.from_numpy(lower_face_mask(size)).bool()
+
+    def gain(frequency: float) -> torch.Tensor:
+        wave = torch.sin(2 * torch.pi * frequency / 25 * time).expand(1, frames, 3, size, size)
+        return (articulate(wave) - wave)[:, 3:-3].abs().amax((0, 1, 2))
+
+    still = torch.randn(1, 1, 3, size, size).expand(1, frames, 3, size, size)
+    assert torch.allclose(articulate(still), still, atol=1e-6)
+    slow, quick = gain(1.0), gain(8.0)
+    assert (slow[below] < 0.05).all() and (quick[below] > 0.25).all()
+    assert not slow[~below].any() and not quick[~below].any()
 
 
 def test_unet_batch_equals_single() -> None:

@@ -10,8 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from mooe.face.topology import region_weight
-from mooe.motion.atlas import region_map
+from mooe.motion.atlas import mouth_mask
 from mooe.motion.codec import MotionCodec
 from training.corpus.motion import Take
 
@@ -61,17 +60,6 @@ Streams = np.random.Generator | Sequence[np.random.Generator]
 def streams_of(rng: Streams, count: int) -> Sequence[np.random.Generator]:
     """A source of randomness for each of ``count`` takes."""
     return [rng] * count if isinstance(rng, np.random.Generator) else rng
-
-
-def mouth_mask(latent_size: int) -> NDArray[np.float32]:
-    """Places of the latent that hold the mouth and jaw, float32 ``[h, w]`` of 0 and 1."""
-    return (region_map(region_weight("lips", 0.35), latent_size) > 0.15).astype(np.float32)
-
-
-def lower_face_mask(latent_size: int) -> NDArray[np.float32]:
-    """Places of the latent level with the mouth or below it, cheeks and jaw as well, ``[h, w]`` of 0 and 1."""
-    level = np.maximum.accumulate(mouth_mask(latent_size).max(1))
-    return np.repeat(level[:, None], latent_size, 1)
 
 
 def known_mask(num_frames: int, latent_size: int, rng: np.random.Generator) -> NDArray[np.float32]:

@@ -29,12 +29,13 @@ from mooe.emotion.gates import gate_loss
 from mooe.emotion.latents import EmotionToLatents
 from mooe.errors import ConfigError
 from mooe.face.regions import LEFT_BROW, LEFT_EYE, LIPS_INNER, LIPS_OUTER, RIGHT_BROW, RIGHT_EYE
+from mooe.motion.atlas import mouth_mask
 from mooe.motion.codec import MotionCodec
 from mooe.motion.unet import MotionUNet
 from training.common import LoopConfig, TrainingLoop, arguments, run_command, setup_unet, take_streams
 from training.corpus.filmed import Corpus, open_corpus
 from training.extras import make_preview, preview_pipeline
-from training.motion_batch import Batch, draw_batch, mouth_mask, noise_latents
+from training.motion_batch import Batch, draw_batch, noise_latents
 from training.train_motion import latent_loss
 
 

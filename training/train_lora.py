@@ -31,6 +31,7 @@ from mooe.emotion.adapters import MoEEAdapters
 from mooe.emotion.latents import EmotionToLatents
 from mooe.emotion.taxonomy import EMOTIONS
 from mooe.errors import ConfigError
+from mooe.motion.atlas import lower_face_mask
 from mooe.motion.codec import MotionCodec
 from mooe.motion.lora import DECODER_TARGETS, SPEAKER_TARGETS, SpeakerHabits, add_speaker_lora, save_unet_lora
 from mooe.motion.sampling import set_steps
@@ -46,7 +47,7 @@ from training.lip_losses import lip_gaps
 from training.lora_data import draw_take, open_speaker
 from training.lora_losses import energy_score, film_weights, part_score
 from training.manner import brow_manner
-from training.motion_batch import CARRIED_FRAMES, Batch, draw_batch, euler_step, lower_face_mask, noise_latents, twice
+from training.motion_batch import CARRIED_FRAMES, Batch, draw_batch, euler_step, noise_latents, twice
 from training.train_decoder import DecoderConfig, DecoderStage, load_samples
 from training.train_motion import MOUTH_SCALE, latent_loss
 

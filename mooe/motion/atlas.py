@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from mooe.face.topology import arkit_to_displacement, arkit_vector, canonical_points
+from mooe.face.topology import arkit_to_displacement, arkit_vector, canonical_points, region_weight
 
 # An expression with lips and lids well apart, in ARKit weights
 _LAYOUT = {"jawOpen": 0.5, "mouthFunnel": 0.2, "eyeWide": 1.0}
@@ -62,3 +62,14 @@ def region_map(weights: NDArray[np.float32], size: int) -> NDArray[np.float32]:
     grid = np.stack(np.meshgrid(centers, centers), -1).reshape(-1, 1, 2)
     nearest = ((grid - atlas_positions()[None]) ** 2).sum(-1).argmin(1)
     return weights[nearest].reshape(size, size).astype(np.float32)
+
+
+def mouth_mask(latent_size: int) -> NDArray[np.float32]:
+    """Places of the latent that hold the mouth and jaw, float32 ``[h, w]`` of 0 and 1."""
+    return (region_map(region_weight("lips", 0.35), latent_size) > 0.15).astype(np.float32)
+
+
+def lower_face_mask(latent_size: int) -> NDArray[np.float32]:
+    """Places of the latent level with the mouth or below it, cheeks and jaw as well, ``[h, w]`` of 0 and 1."""
+    level = np.maximum.accumulate(mouth_mask(latent_size).max(1))
+    return np.repeat(level[:, None], latent_size, 1)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from torch import Tensor
 
+from mooe.motion.atlas import lower_face_mask
 from mooe.motion.driving import MotionDriver
 from mooe.motion.sampling import CARRIED, WINDOW, WindowSampler
 
@@ -15,6 +17,24 @@ from mooe.motion.sampling import CARRIED, WINDOW, WindowSampler
 LIVE_FIRST = 8
 LIVE_STEP = 16
 LIVE_LOOKAHEAD = 10
+# Share of a frame's difference from the mean of its neighbours that is added to it below the eyes. Mouths that are
+# computed from phones, which the UNet has learnt from, have about half of the movement above 6 Hz that people's have.
+_CRISPNESS = 0.3
+
+
+def articulate(latents: Tensor) -> Tensor:
+    """Quick movements of mouth and jaw made larger, slow ones left alone.
+
+    An unsharp mask over time: at 25 frames a second the gain is 1.08 at 3 Hz, 1.28 at 6 Hz and 1.54 at 10 Hz. What is
+    above the mouth stays as it is, so that lids do not overshoot.
+
+    Args:
+        latents: ``[1, F, C, h, w]``; at its ends a frame is its own neighbour.
+    """
+    near = torch.cat([latents[:, :1], latents, latents[:, -1:]], 1)
+    quick = latents - (near[:, :-2] + near[:, 2:]) / 2
+    below = torch.from_numpy(lower_face_mask(latents.shape[-1])).to(latents.device)
+    return latents + _CRISPNESS * below * quick
 
 
 class MotionStream:
@@ -51,6 +71,7 @@ class MotionStream:
         skip = CARRIED if self.position else 0
         start = self.position - skip
         latents, gates = self.sampler.window(self.driver.window(start, self._length))
+        latents = articulate(latents)
         stop = min(latents.shape[1], self.driver.num_frames - start)
         first, self.position = self.position, start + stop
         return first, latents[:, skip:stop], None if gates is None else gates[skip:stop]
