@@ -8,7 +8,7 @@
 
 Brows, lids and the face above the mouth alone: they say how a person looks while talking without any sound. For every
 clip of the person the models speak as long, their heads turned as in the clip: tracked points move when a head turns,
-and how it turns is the pose predictor's part, not an adapter's.
+and how it turns is the pose predictor's part, not an adapter's. Lips and emotions are compared with the base model's.
 
 A measure tells how far the adapter went only where person and base model differ by more than such clips differ among
 themselves: where the difference, clip by clip, is beyond its 95 % interval (Student's t). Elsewhere there is no way to
@@ -26,8 +26,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import t as student
 
-from bench.speaker import BROWS, choose_clips, generate
+from bench.speaker import BROWS, choose_clips, emotion_kept, generate, lip_measures, speak_all, total_of
 from bench.tables import storable
+from mooe.emotion.taxonomy import EMOTIONS
 from mooe.head_track import RecordedHead
 from mooe.media import write_json
 from mooe.pipeline import MoEEPipeline
@@ -123,20 +124,35 @@ def follow(pipeline: MoEEPipeline, film: list[FilmedClip], sound: Array) -> list
 
 def measure(features: Path, held_out: Path, lora: Path, out: Path, model: Path | None) -> None:
     """Compare base model, adapted model and the person on held-out film; writes ``out``."""
-    sound = np.concatenate([clip.features[0] for clip in choose_clips(features, 0)[1]])
+    spoken = choose_clips(features, 0)[1]
+    sound = np.concatenate([clip.features[0] for clip in spoken])
     film = [FilmedClip.load(path) for path in filmed_clips(held_out)]
     pipeline = MoEEPipeline.from_pretrained(model)
     base = follow(pipeline, film, sound)
+    said = {"base": speak_all(pipeline, spoken)}
     pipeline.load_lora_weights(lora, adapter_name="speaker")
     adapted = follow(pipeline, film, sound)
+    said["lora"] = speak_all(pipeline, spoken)
+    pipeline.set_adapters(["speaker"], [0.0])
+    exact = bool(np.array_equal(generate(pipeline, spoken[0], "neutral")[0], said["base"]["neutral"][0][0]))
+    kept = {
+        # the base model's lips are the measure: the film has no sound to compare with
+        "lips": {
+            name: total_of([lip_measures(moved[0], plain[0], clip) for moved, plain, clip
+                            in zip(clips["neutral"], said["base"]["neutral"], spoken, strict=True)])
+            for name, clips in said.items()
+        },
+        "emotion": {emotion: emotion_kept(said, emotion) for emotion in EMOTIONS},
+        "weight_0_is_base": exact,
+    }  # fmt: skip
     person = [clip.displacement for clip in film]
     report, distances = compare(base, adapted, person), mean_face_distances(base, adapted, person)
-    write_json(out, storable({"manner": report, "distance_of_mean_upper_face": distances}))
+    write_json(out, storable({"manner": report, "distance_of_mean_upper_face": distances, "kept": kept}))
     for name, row in report.items():
         told = f"moved {100 * row['moved']:.0f} %" if row["differs"] else "no more than chance between base and person"
         print(f"{name:28} base {row['base']:.4f}  lora {row['lora']:.4f}  person {row['person']:.4f}  "
               f"({row['clips']} clips, chance {row['chance']:.4f})  {told}")  # fmt: skip
-    print("distance of the mean upper face:", distances)
+    print("distance of the mean upper face:", distances, "\nkept:", kept)
 
 
 def main() -> None:

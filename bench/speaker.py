@@ -31,6 +31,7 @@ from training.corpus.speaker import MARKED, speak
 from training.manner import free_motion
 
 Array = NDArray[np.float32]
+Spoken = dict[str, list[tuple[Array, Array]]]
 SECONDS, BLINK_RATE = 90.0, 20.0
 STEPS = 2  # denoising steps, as the pipeline has them by default
 _RIGHT_CORNER, _LEFT_CORNER = 61, 291
@@ -111,9 +112,9 @@ def measure(features: Path, lora: Path, out: Path, seed: int, model: Path | None
     """Compare base, adapted and speaker; writes ``out``."""
     clips = choose_clips(features, seed)[1]
     pipeline = MoEEPipeline.from_pretrained(model)
-    made = {"base": _speak_all(pipeline, clips)}
+    made = {"base": speak_all(pipeline, clips)}
     pipeline.load_lora_weights(lora, adapter_name="speaker")
-    made["lora"] = _speak_all(pipeline, clips)
+    made["lora"] = speak_all(pipeline, clips)
     pipeline.set_adapters(["speaker"], [0.0])
     zero = generate(pipeline, clips[0], "neutral")[0]
     rng = np.random.default_rng(seed + 1)
@@ -124,7 +125,7 @@ def measure(features: Path, lora: Path, out: Path, seed: int, model: Path | None
     }
     style["speaker"] = _mean([style_measures(t.displacement, c, t.blink) for t, c in zip(truth, clips, strict=True)])
     lips = {
-        name: _total([lip_measures(d, t.displacement, c)
+        name: total_of([lip_measures(d, t.displacement, c)
                       for (d, _), t, c in zip(result["neutral"], truth, clips, strict=True)])
         for name, result in made.items()
     }  # fmt: skip
@@ -135,7 +136,7 @@ def measure(features: Path, lora: Path, out: Path, seed: int, model: Path | None
             for key in style["base"]
         },
         "lips": lips,
-        "emotion": {emotion: _emotion_kept(made, emotion) for emotion in EMOTIONS},
+        "emotion": {emotion: emotion_kept(made, emotion) for emotion in EMOTIONS},
         "weight_0_is_base": bool(np.array_equal(zero, made["base"]["neutral"][0][0])),
     }
     write_json(out, report)
@@ -145,14 +146,15 @@ def measure(features: Path, lora: Path, out: Path, seed: int, model: Path | None
     print("lips", lips, "\nemotion", report["emotion"], "\nweight 0 is base:", report["weight_0_is_base"])
 
 
-def _speak_all(pipeline: MoEEPipeline, clips: list[SpeechClip]) -> dict[str, list[tuple[Array, Array]]]:
+def speak_all(pipeline: MoEEPipeline, clips: list[SpeechClip]) -> Spoken:
+    """The clips said without emotion, and the first one with each; displacements and blinks of :func:`generate`."""
     result = {"neutral": [generate(pipeline, clip, "neutral") for clip in clips]}
     for emotion in EMOTIONS:
         result[emotion] = [generate(pipeline, clips[0], emotion)]
     return result
 
 
-def _emotion_kept(made: dict[str, dict[str, list[tuple[Array, Array]]]], emotion: str) -> dict[str, float]:
+def emotion_kept(made: dict[str, Spoken], emotion: str) -> dict[str, float]:
     """What asking for an emotion changes, adapted against base: size and direction of the mean change."""
     changes = {name: (result[emotion][0][0] - result["neutral"][0][0]).mean(0).ravel() for name, result in made.items()}
     base, lora = changes["base"], changes["lora"]
@@ -168,7 +170,8 @@ def _mean(rows: list[dict[str, float]]) -> dict[str, float]:
     return _fold(rows, lambda values: float(np.mean(values)))
 
 
-def _total(rows: list[dict[str, float]]) -> dict[str, float]:
+def total_of(rows: list[dict[str, float]]) -> dict[str, float]:
+    """Lip measures of several clips together."""
     mean, total = _mean(rows), _fold(rows, sum)
     return {**mean, "shut": total["shut"], "bilabials": total["bilabials"]}
 

@@ -2,7 +2,8 @@
 
 A tracker's points of brows, forehead and temples slide over the skin when a head turns, and tremble: on one film of a
 man in conversation two thirds of their variance is nothing that a face's muscles do. Whoever learns from the points as
-they are learns that, and shows it as well.
+they are learns that, and shows it as well. What the shapes show of it trembles too, by twice the speed at which brows
+move from one fifth of a second to the next, so their weights are smoothed over time.
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter1d
 from scipy.optimize import nnls
 
 from mooe.decoder.neutral import LID_PAIRS
-from mooe.face.regions import LEFT_IRIS, RIGHT_EYE, RIGHT_IRIS
+from mooe.face.regions import ARKIT_NAMES, LEFT_IRIS, RIGHT_EYE, RIGHT_IRIS
 from mooe.face.topology import arkit_shapes, canonical_points
 
 Array = NDArray[np.float32]
@@ -22,6 +24,10 @@ Array = NDArray[np.float32]
 _EDGE, _FADE = 0.1, 0.25
 # Keeps shapes from standing in for each other where points cannot tell them apart
 _RIDGE = 0.02
+# Standard deviation of the smoothing in frames: half is left of what moves at 3 Hz
+_STEADY = 1.5
+# Blinks and glances are quick and seen well
+_QUICK = [i for i, name in enumerate(ARKIT_NAMES) if name.startswith(("eyeBlink", "eyeLook"))]
 
 
 @lru_cache(maxsize=1)
@@ -53,12 +59,14 @@ def _fit() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 def shown_by_shapes(displacement: Array) -> Array:
     """Displacements ``[F, 478, 3]`` with those above the mouth as the nearest mixture of ARKit's shapes has them.
 
-    Weights are those of least squares over the whole face, none below 0 (Lawson and Hanson, 1974). Lids, irises, mouth
-    and jaw stay as they are.
+    Weights are those of least squares over the whole face, none below 0 (Lawson and Hanson, 1974), smoothed over time but
+    for blinks and glances. Lids, irises, mouth and jaw stay as they are.
     """
     basis, triangle = _fit()
     shapes = arkit_shapes().reshape(len(triangle), -1)
     points = displacement.reshape(len(displacement), -1)
     weights = np.array([nnls(triangle, row)[0] for row in points.astype(np.float64) @ basis[: points.shape[1]]])
-    fitted = (weights.astype(np.float32) @ shapes).reshape(displacement.shape)
+    steady = gaussian_filter1d(weights, _STEADY, axis=0, mode="nearest")
+    steady[:, _QUICK] = weights[:, _QUICK]
+    fitted = (steady.astype(np.float32) @ shapes).reshape(displacement.shape)
     return np.asarray(displacement + _upper_share()[:, None] * (fitted - displacement), np.float32)
