@@ -59,7 +59,7 @@ def _fit() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
 def shown_by_shapes(displacement: Array) -> Array:
     """Displacements ``[F, 478, 3]`` with those above the mouth as the nearest mixture of ARKit's shapes has them.
 
-    Weights are those of least squares over the whole face, none below 0 (Lawson and Hanson, 1974), smoothed over time but
+    Weights are those of least squares over the whole face, none below 0 (Lawson and Hanson, 1974), smoothed in time but
     for blinks and glances. Lids, irises, mouth and jaw stay as they are.
     """
     basis, triangle = _fit()
