@@ -9,6 +9,9 @@ from mooe.face.topology import REGIONS
 from mooe.motion.codec import MotionCodec
 from training.corpus.filmed import FilmedCorpus
 
+# Brings the parts' speeds a frame to the size of their ways
+SPEED_SCALE = 5.0
+
 
 def film_weights(corpus: FilmedCorpus, codec: MotionCodec) -> Tensor:
     """Weights of the latents' squared errors, ``[C, h, w]``: 1, and less where the film moves more than acted clips.
@@ -56,8 +59,12 @@ def part_tracks(points: Tensor) -> Tensor:
 
 
 def part_score(first: Tensor, second: Tensor, target: Tensor) -> Tensor:
-    """:func:`energy_score` of the parts' tracks; displacements ``[B, F, 478, 3]``."""
-    return _score(*(part_tracks(points) for points in (first, second, target)))
+    """:func:`energy_score` of the parts' tracks and of their speeds; displacements ``[B, F, 478, 3]``.
+
+    Samples that tremble lie as wide apart as samples that move. Their speeds tell them from each other.
+    """
+    tracks = [part_tracks(points) for points in (first, second, target)]
+    return _score(*tracks) + _score(*(SPEED_SCALE * track.diff(dim=1) for track in tracks))
 
 
 def _score(first: Tensor, second: Tensor, target: Tensor) -> Tensor:

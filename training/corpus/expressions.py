@@ -64,9 +64,9 @@ EXPRESSIONS: dict[str, Expression] = {
         0.65, -0.06, 0.6, 0.0,
     ),
     "angry": Expression(
-        {"browDown": 0.8, "browInnerUp": -0.65, "eyeSquint": 0.75, "noseSneer": -0.15, "mouthFrown": 0.85,
-         "mouthUpperUp": 0.75, "mouthLowerDown": 0.95, "mouthSmile": -0.5, "mouthStretch": -0.65, "mouthFunnel": 0.42,
-         "mouthPucker": -0.55, "mouthShrugLower": -0.45, "mouthShrugUpper": 0.3, "mouthRollLower": -0.55,
+        {"browDown": 0.8, "browInnerUp": -0.85, "eyeSquint": 0.75, "noseSneer": -0.15, "mouthFrown": 0.85,
+         "mouthUpperUp": 1.1, "mouthLowerDown": 0.95, "mouthSmile": -0.5, "mouthStretch": -0.65, "mouthFunnel": 0.75,
+         "mouthPucker": -0.55, "mouthShrugLower": -0.45, "mouthShrugUpper": 0.5, "mouthRollLower": -0.55,
          "mouthPress": 0.09, "jawOpen": 0.13},
         ({"mouthLowerDown": 0.2, "jawForward": 0.4}, {"mouthFunnel": 0.2},
          {"mouthPress": 0.5, "mouthLowerDown": -0.3}),
