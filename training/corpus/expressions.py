@@ -42,16 +42,16 @@ class Expression:
 # Prototypes of FACS, first moved by ``training/assets/calibrate_expressions.py`` until a face tracker's readings on
 # drawn portraits change as they do on actors, then by eye on contact sheets, then each weight set for what it says to
 # two expression networks against what it costs a recognition network, none of which judges the results that are
-# reported; the last times on frames in which the experts speak, moved by the change of the table. Anger and surprise
-# were last searched so by CMA-ES (Hansen and Ostermeier, 2001) on 16 portraits within bounds that keep FACS's signs,
-# checked on 8 others; of what was found half or less was taken, since it shouted louder than anybody would. So weights
-# that experts pass on by half or less (wide lids, bared teeth, rounded or narrowed lips, a smile taken away) are larger
-# than a still face needs. What speech adds is part of the face: anger bares its teeth in speech, surprise rounds its
+# reported; the last two times on frames in which the experts speak, moved by the change of the table, and the last time
+# for likeness at the price of plainness. So weights that experts pass on by half (wide lids, a frown, a raised chin, a
+# smile taken away) are larger than a still face needs. Anger was moved once more, by the tracker's readings and by eye:
+# its outer brows were raised, and it shouted without a frown.
+# What speech adds is part of the face: anger bares its teeth and articulates less than it did, surprise rounds its
 # lips. A wrinkled nose costs most likeness, so anger and disgust have no more of it than they need. Weights beyond 1
 # and below 0 are wanted: the table's brows and lids move little at weight 1, and anger pulls brows below their place.
 EXPRESSIONS: dict[str, Expression] = {
     "happy": Expression(
-        {"mouthSmile": 0.75, "mouthUpperUp": 0.2, "mouthDimple": 0.18, "cheekSquint": 0.25, "eyeSquint": 0.28,
+        {"mouthSmile": 0.65, "mouthUpperUp": 0.2, "mouthDimple": 0.18, "cheekSquint": 0.25, "eyeSquint": 0.28,
          "browInnerUp": -0.1, "browOuterUp": 0.1},
         ({"mouthLowerDown": 0.3}, {"browOuterUp": 0.3, "browInnerUp": 0.3}, {"mouthStretch": 0.25}),
         1.05, 0.02, 1.2, 0.6,
@@ -64,11 +64,10 @@ EXPRESSIONS: dict[str, Expression] = {
         0.65, -0.06, 0.6, 0.0,
     ),
     "angry": Expression(
-        {"browDown": 0.8, "browInnerUp": -0.85, "eyeSquint": 0.75, "noseSneer": -0.15, "mouthFrown": 0.85,
-         "mouthUpperUp": 1.1, "mouthLowerDown": 0.95, "mouthSmile": -0.5, "mouthStretch": -0.65, "mouthFunnel": 0.75,
-         "mouthPucker": -0.55, "mouthShrugLower": -0.45, "mouthShrugUpper": 0.5, "mouthRollLower": -0.55,
-         "mouthPress": 0.09, "jawOpen": 0.13},
-        ({"mouthLowerDown": 0.2, "jawForward": 0.4}, {"mouthFunnel": 0.2},
+        {"browDown": 1.05, "browInnerUp": -0.6, "browOuterUp": -0.1, "eyeSquint": 0.65, "eyeWide": 0.05,
+         "noseSneer": 0.27, "mouthFrown": 0.35, "mouthUpperUp": 0.42, "mouthLowerDown": 0.6, "mouthSmile": -0.5,
+         "mouthRollLower": -0.18, "mouthStretch": 0.07, "jawForward": 0.29, "jawOpen": 0.09},
+        ({"mouthLowerDown": 0.2, "jawForward": 0.4}, {"mouthStretch": 0.2},
          {"mouthPress": 0.5, "mouthLowerDown": -0.3}),
         1.0, -0.04, 1.5, 0.35,
     ),
@@ -86,10 +85,8 @@ EXPRESSIONS: dict[str, Expression] = {
         0.85, 0.03, 0.9, 0.9,
     ),
     "surprised": Expression(
-        {"browInnerUp": 0.42, "browOuterUp": 0.46, "eyeWide": 2.75, "eyeSquint": -0.07, "cheekSquint": 0.09,
-         "jawOpen": 0.26, "mouthFunnel": 0.35, "mouthUpperUp": -0.09, "mouthLowerDown": 0.09, "mouthSmile": -0.1,
-         "mouthStretch": -0.24, "mouthPucker": -0.3, "mouthShrugLower": -0.44, "mouthRollLower": -0.31,
-         "mouthPress": 0.07, "jawForward": -0.17},
+        {"browInnerUp": 0.47, "browOuterUp": 0.52, "eyeWide": 2.82, "jawOpen": 0.26, "mouthFunnel": 0.33,
+         "mouthUpperUp": -0.09, "mouthLowerDown": 0.09, "mouthSmile": -0.14},
         ({"mouthFunnel": 0.2}, {"jawOpen": 0.1}, {"browInnerUp": 0.15}),
         0.9, 0.05, 1.0, 1.0,
     ),
