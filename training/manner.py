@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 import torch
@@ -101,37 +100,25 @@ def fit_manner(film: Sequence[Array], model: Sequence[Array]) -> BrowManner | No
     """The movement of the brows that brings the model's to the film's, by the moments of both.
 
     The autocovariance of the film's brows less that of the model's is what is missing; an order-2 autoregression has
-    it (Yule-Walker equations), where it is one that a process can have. So is the difference of their means, as far as
-    the clips agree on it.
+    it (Yule-Walker equations), where it is one that a process can have.
 
     Args:
         film: displacements ``[F, 478, 3]`` of the speaker's clips.
         model: of the model's, made of other sound and other turns of the head.
 
     Returns:
-        None where the film is short or the model's brows are where the film's are and move as much.
+        None where the film is short or the model's brows move as much as the film's.
     """
     seen, made = ([_knots(clip) for clip in clips] for clips in (film, model))
     if min(sum(map(len, seen)), sum(map(len, made))) < _FEWEST_KNOTS:
         return None
     wanted, there = _autocovariance(seen), _autocovariance(made)
-    level, difference = _level(seen, made), float(np.trace(wanted[0] - there[0]))
-    if difference > max(_LEAST * np.trace(wanted[0]), _NOTHING):
-        missing = _possible(wanted - there)
-        # what chance takes away in one direction and adds in another would else be added alone
-        return replace(_process(missing * (difference / np.trace(missing[0]))), level=level)
-    if level.any():
-        width = len(level)
-        return BrowManner(np.zeros((2, width, width)), np.zeros((width, width)), level)
-    return None
-
-
-def _level(seen: Sequence[Double], made: Sequence[Double]) -> Double:
-    """Difference of the means ``[5]``, 0 where it is within two standard errors of the clips' means."""
-    means = [np.array([clip.mean(0) for clip in clips]) for clips in (seen, made)]
-    difference = means[0].mean(0) - means[1].mean(0)
-    error = np.sqrt(sum(mean.var(0) / max(len(mean) - 1, 1) for mean in means))
-    return np.where(np.abs(difference) > np.maximum(2 * error, _NOTHING), difference, 0.0)
+    difference = float(np.trace(wanted[0] - there[0]))
+    if difference <= max(_LEAST * np.trace(wanted[0]), _NOTHING):
+        return None
+    missing = _possible(wanted - there)
+    # what chance takes away in one direction and adds in another would else be added alone
+    return _process(missing * (difference / np.trace(missing[0])))
 
 
 def _knots(displacement: Array) -> Double:

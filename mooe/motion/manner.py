@@ -9,7 +9,7 @@ Multiple Time Series Analysis", 2005, chapter 2) of five ARKit weights at the kn
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -33,23 +33,19 @@ _MOST = 1.5  # weight beyond which no brow goes
 
 @dataclass(frozen=True)
 class BrowManner:
-    """m + x[k], where x[k] = A1 x[k-1] + A2 x[k-2] + L e[k] with e standard normal.
+    """x[k] = A1 x[k-1] + A2 x[k-2] + L e[k], with e standard normal.
 
     Attributes:
         transition: A1 and A2, float64 ``[2, 5, 5]``.
         noise: L, float64 ``[5, 5]``.
-        level: m, where the brows are on the whole beside where the model has them, float64 ``[5]``.
     """
 
     transition: Double
     noise: Double
-    level: Double = field(default_factory=lambda: np.zeros(_COUNT))
 
     def to_lists(self) -> dict[str, Any]:
         """As plain lists, for JSON."""
-        return {
-            "transition": self.transition.tolist(), "noise": self.noise.tolist(), "level": self.level.tolist(),
-        }  # fmt: skip
+        return {"transition": self.transition.tolist(), "noise": self.noise.tolist()}
 
     @classmethod
     def from_lists(cls, stored: dict[str, Any]) -> BrowManner:
@@ -59,12 +55,11 @@ class BrowManner:
             WeightsError: something is missing, of the wrong shape, or would grow without end.
         """
         try:
-            manner = cls(*(np.array(stored[name], np.float64) for name in ("transition", "noise", "level")))
+            manner = cls(np.array(stored["transition"], np.float64), np.array(stored["noise"], np.float64))
         except (KeyError, TypeError, ValueError) as error:
             raise WeightsError(f"The LoRA's brow manner is damaged ({error}): train or copy it again.") from error
-        shapes = (manner.transition.shape, manner.noise.shape, manner.level.shape)
-        fits = shapes == ((2, _COUNT, _COUNT), (_COUNT, _COUNT), (_COUNT,))
-        if not fits or not np.isfinite([*manner.noise.flat, *manner.level]).all() or not manner.growth < 1:
+        fits = manner.transition.shape == (2, _COUNT, _COUNT) and manner.noise.shape == (_COUNT, _COUNT)
+        if not fits or not np.isfinite(manner.noise).all() or not manner.growth < 1:
             raise WeightsError("The LoRA's brow manner is damaged (it has no steady movement): train or copy it again.")
         return manner
 
@@ -122,7 +117,7 @@ class MannerSchedule:
             self._knots = np.concatenate([self._knots, drawn])
         keep = self._frame // FRAMES_PER_KNOT - 1 - self._first_knot
         self._knots, self._first_knot = self._knots[keep:], self._first_knot + keep
-        weights = interpolate_knots(self._knots, num_frames, self._frame, self._first_knot) + self._manner.level
+        weights = interpolate_knots(self._knots, num_frames, self._frame, self._first_knot)
         self._frame += num_frames
         shapes = arkit_shapes()[_ROWS]
         moved = np.tensordot(np.clip(weights, -_MOST, _MOST) * self._weight, shapes, 1)
