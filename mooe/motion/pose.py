@@ -18,7 +18,7 @@ POSE_DIM = 6
 # Radians and eye distances that bring poses to about unit variance
 _POSE_SCALE = (0.03, 0.03, 0.02, 0.01, 0.01, 0.01)
 # Drawn poses, smoothed by a spline as well, move by so much less than people's heads, as trackers see both
-_LIVELINESS = 2.0
+_LIVELINESS = 1.8
 # Rotation and translation at which the decoder is still at its best
 POSE_LIMIT = (0.14, 0.17, 0.12, 0.05, 0.05, 0.05)
 
