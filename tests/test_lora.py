@@ -14,7 +14,7 @@ from mooe.commands.lora import parse_lora
 from mooe.decoder.compensator import PortraitCompensator
 from mooe.errors import ConfigError, WeightsError
 from mooe.motion.behavior import BLINK_CURVE, BlinkSchedule, blink_curve
-from mooe.motion.lora import DECODER_TARGETS, SpeakerHabits, add_speaker_lora, save_unet_lora
+from mooe.motion.lora import DECODER_TARGETS, add_speaker_lora, save_unet_lora
 from mooe.motion.manner import BrowManner
 from mooe.motion.unet import AUDIO_CONTEXT, MotionUNet
 from mooe.pipeline import MoEEPipeline
@@ -43,7 +43,7 @@ def adapter(folder: Path, seed: int, blink_length: float = 1.0, brows: BrowManne
     for parameter in unet.parameters():
         if parameter.requires_grad:
             nn.init.normal_(parameter, std=0.05, generator=generator)
-    save_unet_lora(unet, folder, habits=SpeakerHabits(blink_length, brows))
+    save_unet_lora(unet, folder, blink_length=blink_length, brows=brows)
     return denoise(unet)
 
 

@@ -33,7 +33,7 @@ from mooe.emotion.taxonomy import EMOTIONS
 from mooe.errors import ConfigError
 from mooe.motion.atlas import lower_face_mask
 from mooe.motion.codec import MotionCodec
-from mooe.motion.lora import DECODER_TARGETS, SPEAKER_TARGETS, SpeakerHabits, add_speaker_lora, save_unet_lora
+from mooe.motion.lora import DECODER_TARGETS, SPEAKER_TARGETS, add_speaker_lora, save_unet_lora
 from mooe.motion.sampling import set_steps
 from mooe.motion.unet import MotionUNet
 from mooe.pipeline import MoEEPipeline
@@ -381,8 +381,8 @@ def main() -> None:
 
     def export(folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        habits = SpeakerHabits(length, brow_manner(pipeline, corpus, motion.sound))
-        save_unet_lora(unet, folder, habits=habits, compensator=compensator)
+        brows = brow_manner(pipeline, corpus, motion.sound)
+        save_unet_lora(unet, folder, blink_length=length, compensator=compensator, brows=brows)
 
     device = loop.prepare()
     for module in (codec, adapters, encoder):

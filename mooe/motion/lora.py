@@ -154,10 +154,10 @@ class SpeakerLoraMixin(LoraBaseMixin):
         if adapter_name not in getattr(self.unet, "peft_config", {}):
             raise WeightsError(f"There is no LoRA adapter '{adapter_name}' to save: load or train it first.")
         adapted = adapter_name in getattr(self.compensator, "peft_config", {})
+        habits = self._speakers()[0].get(adapter_name, SpeakerHabits())
         save_unet_lora(
-            self.unet, folder, adapter_name, self._speakers()[0].get(adapter_name, SpeakerHabits()),
-            self.compensator if adapted else None,
-        )  # fmt: skip
+            self.unet, folder, adapter_name, habits.blink_length, self.compensator if adapted else None, habits.brows
+        )
 
     def fuse_lora(
         self,
@@ -179,8 +179,9 @@ def save_unet_lora(
     unet: Any,
     folder: str | PathLike[str],
     adapter_name: str = "default",
-    habits: SpeakerHabits | None = None,
+    blink_length: float = 1.0,
     compensator: Any = None,
+    brows: BrowManner | None = None,
 ) -> None:
     """Write one adapter of a UNet in the layout that :meth:`SpeakerLoraMixin.load_lora_weights` reads.
 
@@ -188,15 +189,15 @@ def save_unet_lora(
         unet: the UNet that has the adapter.
         folder: made if needed.
         adapter_name: which adapter.
-        habits: the speaker's; usual ones if None.
+        blink_length: of the speaker's blinks, 1 is usual.
         compensator: the decoder's learned stages, if they have the adapter as well.
+        brows: how the speaker's brows wander, if more than the model's own.
     """
     from peft.utils import get_peft_model_state_dict
 
-    habits = habits or SpeakerHabits()
-    metadata: dict[str, Any] = {_BLINK_KEY: habits.blink_length}
-    if habits.brows is not None:
-        metadata[_MANNER_KEY] = habits.brows.to_lists()
+    metadata: dict[str, Any] = {_BLINK_KEY: blink_length}
+    if brows is not None:
+        metadata[_MANNER_KEY] = brows.to_lists()
     layers: dict[str, Tensor] = {}
     for name, model in (("unet", unet), ("compensator", compensator)):
         if model is not None:

@@ -23,7 +23,7 @@ from mooe.emotion import EmotionMix
 from mooe.errors import EmotionError
 from mooe.media import read_video
 from mooe.media.inspection import inspect_video
-from mooe.motion.lora import SpeakerHabits, add_speaker_lora, save_unet_lora
+from mooe.motion.lora import add_speaker_lora, save_unet_lora
 
 needs_speech = pytest.mark.skipif(not speaking_voices(), reason="the extra tts is not installed")
 HAPPY = (0.8, 0.0, 0.0, 0.0, 0.0, 0.0)
@@ -148,7 +148,7 @@ def test_a_speaker_changes_the_film_by_its_weight(portrait_path: Path, voice: st
         for name, parameter in pipeline.unet.named_parameters():
             if "lora_B" in name:
                 parameter.copy_(torch.randn(parameter.shape, generator=generator))
-    save_unet_lora(pipeline.unet, tmp_path / "ann", habits=SpeakerHabits(1.5))
+    save_unet_lora(pipeline.unet, tmp_path / "ann", blink_length=1.5)
     with closing(Studio(MoEEPipeline.from_pretrained("debug"), {"ann": tmp_path / "ann"})) as studio:
         wishes = [Wish(str(portrait_path), voice=voice)]
         wishes += [replace(wishes[0], speaker="ann", speaker_weight=weight) for weight in (0.0, 1.0)]
