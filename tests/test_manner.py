@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,9 @@ from mooe.media import read_image
 from mooe.motion.manner import BrowManner, MannerSchedule, brow_weights
 from mooe.motion.pose import FRAMES_PER_KNOT
 from mooe.pipeline import MoEEPipeline
-from training.manner import elsewhere, fit_manner
+from tests.test_prepare import clip
+from training.corpus.filmed import FilmedCorpus
+from training.manner import brow_manner, elsewhere, fit_manner
 
 SLOW = BrowManner(np.stack([1.2 * np.eye(5), -0.3 * np.eye(5)]), 0.15 * np.eye(5))
 STILL = np.zeros((1500, 478, 3), np.float32)
@@ -87,6 +90,21 @@ def test_a_short_film_has_no_manner() -> None:
 def test_a_brow_that_is_held_is_no_movement() -> None:
     raised = arkit_to_displacement(arkit_vector({"browInnerUp": 0.8}))
     assert fit_manner([STILL + raised, STILL - raised], [STILL]) is None
+
+
+def test_a_speakers_film_gives_a_manner_and_the_model_stays_as_it_is(tmp_path: Path) -> None:
+    pipe = MoEEPipeline.from_pretrained("debug")
+    width = pipe.unet.config["audio_dim"]
+    paths = [tmp_path / f"{number}.npz" for number in range(2)]
+    for number, path in enumerate(paths):
+        moving = replace(clip(frames=300, width=width), displacement=drawn(SLOW, 300, number))
+        moving.save(path)
+    pipe.unet.train()
+    manner = brow_manner(pipe, FilmedCorpus(paths, 40), None)
+    assert manner is not None and pipe.unet.training
+    short = tmp_path / "short.npz"
+    clip(frames=300, width=width).save(short)
+    assert brow_manner(pipe, FilmedCorpus([short], 40), None) is None
 
 
 def test_a_head_elsewhere_turns_as_much_and_not_alike() -> None:

@@ -74,12 +74,13 @@ def brow_manner(pipeline: MoEEPipeline, corpus: FilmedCorpus, sound: Array | Non
         corpus: the film.
         sound: speech features ``[N, D]`` for clips without sound; None for silence there.
     """
+    film = list(corpus.displacements())
+    if sum(map(len, film)) < _FEWEST_KNOTS * FRAMES_PER_KNOT:
+        return None
     learning = pipeline.unet.training
     pipeline.unet.eval()
-    film: list[Array] = []
     model: list[Array] = []
     for number, clip in enumerate(corpus.clips()):
-        film.append(clip.displacement)
         if sum(map(len, model)) < _MOST_FRAMES:
             heard = clip.features
             if sound is not None and not clip.audible:
