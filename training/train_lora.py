@@ -98,7 +98,7 @@ class LoraTrainingConfig:
     level_weight: float = 0.0
     """Weight of where the face stands on the whole, beside what the samples' score says of it."""
     part_weight: float = 0.5
-    """Weight of how brows, eyes, lips and the oval move as wholes, where whole samples are scored."""
+    """Weight of where brows, eyes, lips and the oval are as wholes and how fast, where whole samples are scored."""
     context_error: float = 2.0
     """How far frames carried on from may stand off, in times of what the adapter's own are off; 0 gives the film's."""
     turned_share: float = 0.0
