@@ -12,7 +12,7 @@ from PIL import Image
 from mooe.decoder import PortraitDecoder, SourcePortrait, encode_at_rest, encode_portrait
 from mooe.decoder.neutral import mouth_expression
 from mooe.decoder.shading import MOVEMENTS, ExpressionShading, movement_strengths
-from mooe.face.regions import ARKIT_NAMES, FACE_OVAL, LEFT_LID_PAIRS, LIPS_OUTER, RIGHT_LID_PAIRS
+from mooe.face.regions import ARKIT_NAMES, FACE_OVAL, LIPS_OUTER
 from mooe.face.topology import arkit_to_displacement, arkit_vector
 from mooe.face.tracker import FaceTracker
 
@@ -110,24 +110,6 @@ class TestRest:
         once, fitted = (smile(PortraitDecoder(p).render(STILL, ZERO, ZERO)) for p in (portrait, rest))
         assert fitted < 0.5 * smile(smiling)
         assert fitted <= once + 0.02
-
-    def test_eyes_do_not_go_on_smiling(
-        self, smiling: np.ndarray, tracker: FaceTracker, portrait: SourcePortrait
-    ) -> None:
-        rest = encode_at_rest(smiling, tracker.detect_one(smiling), tracker, 256)
-        lower = [low for _, low in (*LEFT_LID_PAIRS, *RIGHT_LID_PAIRS)]
-        photographed, relaxed = (points[lower, 1].mean() for points in (rest.points, rest.neutral))
-        assert relaxed < photographed - 1e-3
-        assert np.allclose(portrait.points[lower], rest.points[lower])
-
-    def test_face_without_a_smile_keeps_its_eyes(self, tracker: FaceTracker) -> None:
-        serious = np.asarray(Image.open(PORTRAITS / "grace_hopper.jpg").convert("RGB"))
-        face = tracker.detect_one(serious)
-        smile = mouth_expression(face.blendshapes)[ARKIT_NAMES.index("mouthSmileLeft")]
-        rest = encode_at_rest(serious, face, tracker, 256)
-        lids = [point for pair in (*LEFT_LID_PAIRS, *RIGHT_LID_PAIRS) for point in pair]
-        moved = np.abs(rest.points[lids] - rest.neutral[lids]).max()
-        assert moved <= 0.02 * max(smile, 0.05)
 
     def test_bared_teeth_say_where_the_lips_rest(
         self, smiling: np.ndarray, tracker: FaceTracker, portrait: SourcePortrait

@@ -9,27 +9,14 @@ from __future__ import annotations
 import numpy as np
 
 from mooe.decoder.decoder import PortraitDecoder
-from mooe.decoder.images import Float
 from mooe.decoder.neutral import mouth_expression
 from mooe.decoder.portrait import Image, SourcePortrait, encode_portrait
 from mooe.errors import NoFaceError
-from mooe.face.regions import ARKIT_NAMES
 from mooe.face.tracker import Face, FaceTracker
 
 _ROUNDS = 2
 _LITTLE = 0.06  # weight of the strongest shape at which a face counts as at rest
 _MOST = 1.3  # more of a shape than this is the person's face, not an expression
-# A smile pushes up cheeks and lower lids, of which a tracker reads little, and a face drawn without the smile that it
-# does read still looks pleased, also to other networks: so more is taken away, and of the eyes' part a share.
-_SMILE_BEYOND = 0.25
-_SMILE_WITH = {"cheekSquint": 0.4, "eyeSquint": 0.4}
-
-
-def _pair(name: str) -> list[int]:
-    return [ARKIT_NAMES.index(f"{name}{side}") for side in ("Left", "Right")]
-
-
-_SMILE = _pair("mouthSmile")
 
 
 def encode_at_rest(image: Image, face: Face, tracker: FaceTracker, size: int = 256) -> SourcePortrait:
@@ -55,15 +42,4 @@ def encode_at_rest(image: Image, face: Face, tracker: FaceTracker, size: int = 2
             break
         expression = np.minimum(expression + left, _MOST)
         portrait = encode_portrait(image, face, size, expression)
-    whole = _whole_smile(expression)
-    return encode_portrait(image, face, size, whole) if np.abs(whole - expression).max() > _LITTLE else portrait
-
-
-def _whole_smile(expression: Float) -> Float:
-    """An expression ``[52]`` with what its smile moves besides."""
-    smile = expression[_SMILE]
-    whole = expression.copy()
-    whole[_SMILE] += _SMILE_BEYOND * smile
-    for name, share in _SMILE_WITH.items():
-        whole[_pair(name)] += share * smile
-    return whole
+    return portrait

@@ -35,7 +35,7 @@ MOVEMENTS: dict[str, dict[str, float]] = {
 _RIDGE = 0.02  # share of the shapes' mean size; keeps shapes that look alike from cancelling out
 _MOST = 1.4  # activation beyond which skin folds no deeper
 _OWN_LIMIT = 0.15  # log luminance
-_SMOOTHING = 0.7  # share of a photographed expression's shading that is taken away; all of it leaves bright streaks
+_SMOOTHING = 0.6  # share of a photographed expression's shading that is taken away; all of it leaves bright streaks
 _MARGIN = 0.94
 
 
