@@ -23,7 +23,8 @@ from training.corpus.films import film_frames
 from training.corpus.frames import FrameSample, load_shard, person_of, plan, run_job, save_shard
 from training.corpus.puppets import PuppetMaker, drive_to, random_turn
 from training.corpus.tones import TONES
-from training.train_decoder import CompensatorConfig, DecoderConfig, DecoderStage, build_model
+from training.patch_discriminator import PatchDiscriminator
+from training.train_decoder import CompensatorConfig, DecoderConfig, DecoderStage, build_discriminator, build_model
 
 PORTRAITS = Path(__file__).parent.parent / "examples" / "portraits"
 ACTING = arkit_to_displacement(arkit_vector({"jawOpen": 0.5, "eyeBlink": 0.4}))
@@ -257,15 +258,20 @@ class TestCorpus:
 
 
 class TestTraining:
-    def stage(self, folder: Path, samples: list[FrameSample], steps: int) -> tuple[TrainingLoop, PortraitCompensator]:
+    def stage(
+        self, folder: Path, samples: list[FrameSample], steps: int, adversarial: float = 0.0
+    ) -> tuple[TrainingLoop, PortraitCompensator]:
         torch.manual_seed(0)
         model = build_model(CompensatorConfig(motion_codes=24, appearance_codes=24))
         loop = LoopConfig(
             folder, steps, 2e-3, warmup_steps=2, decay_share=0.0, log_every=100, mixed_precision="no", report_to="none"
         )
-        config = DecoderConfig(loop, folder, batch_size=2)
-        stage = DecoderStage(config, samples, [], model)
-        training = TrainingLoop(loop, {"compensator": model}, stage, model.save_pretrained)
+        config = DecoderConfig(loop, folder, batch_size=2, adversarial_from=0.0)
+        config.weights.adversarial = adversarial
+        discriminator = build_discriminator(config)
+        stage = DecoderStage(config, samples, [], model, discriminator)
+        modules = {"compensator": model} if discriminator is None else {"compensator": model, "judge": discriminator}
+        training = TrainingLoop(loop, modules, stage, model.save_pretrained)
         training.prepare()
         model.train()
         return training, model
@@ -276,11 +282,32 @@ class TestTraining:
         training.run()
         assert np.mean([float(training.loss(s)[0].detach()) for s in range(4)]) < 0.97 * before
 
-    def test_a_broken_run_equals_an_unbroken_one(self, samples: list[FrameSample], tmp_path: Path) -> None:
-        unbroken, model = self.stage(tmp_path / "unbroken", samples, 4)
+    @pytest.mark.parametrize("adversarial", [0.0, 0.1])
+    def test_a_broken_run_equals_an_unbroken_one(
+        self, samples: list[FrameSample], tmp_path: Path, adversarial: float
+    ) -> None:
+        unbroken, model = self.stage(tmp_path / "unbroken", samples, 4, adversarial)
         unbroken.run()
-        self.stage(tmp_path / "broken", samples, 2)[0].run()
-        second, resumed = self.stage(tmp_path / "broken", samples, 4)
+        self.stage(tmp_path / "broken", samples, 2, adversarial)[0].run()
+        second, resumed = self.stage(tmp_path / "broken", samples, 4, adversarial)
         second.run()
         for a, b in zip(model.parameters(), resumed.parameters(), strict=True):
             assert torch.allclose(a, b, atol=1e-6)
+
+    def test_the_discriminator_learns_and_teaches_apart(self) -> None:
+        torch.manual_seed(0)
+        discriminator = PatchDiscriminator(2)
+        true, filled = torch.rand(2, 3, 32, 32), torch.rand(2, 3, 32, 32, requires_grad=True)
+        weight = torch.zeros(2, 1, 32, 32)
+        weight[..., :16] = 1
+        learning, teaching = discriminator.losses(true, filled, torch.rand(2, 2, 32, 32), weight)
+        learning.backward(retain_graph=True)
+        assert filled.grad is None
+        weights = [p for p in discriminator.parameters() if p.ndim > 1]
+        assert all(p.grad is not None and bool(p.grad.abs().sum() > 0) for p in weights)
+        discriminator.zero_grad(set_to_none=True)
+        teaching.backward()
+        assert all(p.grad is None for p in discriminator.parameters())
+        # what lies where nothing counts, further than a patch reaches, is not taught
+        assert filled.grad is not None and bool(filled.grad[..., :16].abs().sum() > 0)
+        assert not bool(filled.grad[..., 28:].abs().sum() > 0)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mooe.config import load_config
@@ -25,7 +25,9 @@ from training.codebook_care import revive_codes, share_counts
 from training.common import LoopConfig, TrainingLoop, arguments, run_command, take_streams
 from training.corpus.frames import FrameSample, load_shard, shard_files
 from training.decoder_losses import gradient_pyramid, gradients, local_contrast, visible, weighted_mean
+from training.patch_discriminator import PatchDiscriminator
 
+_CONDITION_CHANNELS = 8  # the discriminator's: the photograph's face, the regions' shares, where the fill may act
 _PICTURE = 128  # side at which warped pictures are compared
 
 
@@ -55,6 +57,8 @@ class LossWeights:
     smooth_flow: float = 0.02
     visibility: float = 0.05
     codes: float = 0.05
+    adversarial: float = 0.0
+    """Of the patch discriminator; 0 is none."""
 
 
 @dataclass
@@ -70,6 +74,8 @@ class DecoderConfig:
     """Frames a step and process."""
     film_share: float = 0.4
     """Share of frames from films, if there are any."""
+    adversarial_from: float = 0.5
+    """Share of the steps after which the patch discriminator, which learns from the first step, also teaches."""
 
 
 @dataclass
@@ -126,6 +132,7 @@ class DecoderStage:
         config: settings.
         puppets, films: samples; one of them may be empty.
         model: what learns.
+        discriminator: learns beside it; None for none.
     """
 
     def __init__(
@@ -134,21 +141,24 @@ class DecoderStage:
         puppets: Sequence[FrameSample],
         films: Sequence[FrameSample],
         model: PortraitCompensator,
+        discriminator: PatchDiscriminator | None = None,
     ) -> None:
         self.config, self.puppets, self.films, self.model = config, puppets, films, model
+        self.discriminator = discriminator
 
     def __call__(self, step: int) -> tuple[Tensor, dict[str, float]]:
         streams = take_streams(self.config.loop.seed, step, self.config.batch_size)
         batch = stack([self._draw(stream) for stream in streams], streams).to(self.model.device)
         books = self.model.books()
-        revive_codes(books.values(), step, self.config.loop.steps, lambda: self._losses(batch))
-        loss, figures = self._losses(batch)
+        steps = self.config.loop.steps
+        revive_codes(books.values(), step, steps, lambda: self._losses(batch, False))
+        loss, figures = self._losses(batch, step >= self.config.adversarial_from * steps)
         share_counts(books.values())
         for name, book in books.items():
             figures[f"{name}_usage"] = book.usage()
         return loss, figures
 
-    def _losses(self, batch: FrameBatch) -> tuple[Tensor, dict[str, float]]:
+    def _losses(self, batch: FrameBatch, adversarial: bool) -> tuple[Tensor, dict[str, float]]:
         loss = batch.render.new_zeros(())
         figures: dict[str, float] = {}
         visibility = torch.ones_like(batch.render[:, :1])
@@ -156,7 +166,7 @@ class DecoderStage:
             motion, visibility, seen = self.motion_loss(batch)
             loss, figures = loss + motion, {**figures, **seen}
         if self.model.appearance is not None:
-            appearance, seen = self.appearance_loss(batch, visibility)
+            appearance, seen = self.appearance_loss(batch, visibility, adversarial)
             loss, figures = loss + appearance, {**figures, **seen}
         return loss, figures
 
@@ -192,8 +202,10 @@ class DecoderStage:
         figures = {"motion_l1": float(colors.detach()), "motion_l1_plain": float(before)}
         return loss, full, {**figures, "exact_flow": float(exact.detach())}
 
-    def appearance_loss(self, batch: FrameBatch, visibility: Tensor) -> tuple[Tensor, dict[str, float]]:
-        """Loss of appearance compensation, and figures."""
+    def appearance_loss(
+        self, batch: FrameBatch, visibility: Tensor, adversarial: bool = False
+    ) -> tuple[Tensor, dict[str, float]]:
+        """Loss of appearance compensation, and figures; ``adversarial``: the discriminator teaches as well."""
         weights = self.config.weights
         inputs, free, square = appearance_inputs(
             batch.render, batch.source, batch.shift, batch.regions, visibility, batch.points, batch.source_points
@@ -208,12 +220,19 @@ class DecoderStage:
         contrast = weighted_mean((local_contrast(picture) - local_contrast(target)).abs(), counts)
         loss = colors + weights.gradient * edges + weights.contrast * contrast
         loss = loss + weights.fill * weighted_mean(found.weight, free) + weights.codes * found.loss
+        judged: dict[str, float] = {}
+        if self.discriminator is not None:
+            # the photograph's face and where the mouth and the lids are
+            condition = torch.cat([inputs[:, 3:10], free], 1)
+            learning, teaching = self.discriminator.losses(target, picture, condition, counts)
+            loss = loss + learning + (weights.adversarial * teaching if adversarial else 0)
+            judged = {"discriminator": float(learning.detach()), "adversarial": float(teaching.detach())}
         with torch.no_grad():
             before = weighted_mean((drawn - target).abs(), counts)
             edges_before = gradient_pyramid(drawn, target, counts)
         figures = {
             "fill_l1": float(colors.detach()), "fill_l1_plain": float(before), "fill_edges": float(edges.detach()),
-            "fill_edges_plain": float(edges_before),
+            "fill_edges_plain": float(edges_before), **judged,
         }  # fmt: skip
         return loss, figures
 
@@ -237,6 +256,12 @@ def build_model(config: CompensatorConfig) -> PortraitCompensator:
     )
 
 
+def build_discriminator(config: DecoderConfig) -> PatchDiscriminator | None:
+    """What teaches the fill to look photographed, if it is asked for and there is a fill."""
+    wanted = config.weights.adversarial > 0 and config.model.use_appearance_book
+    return PatchDiscriminator(_CONDITION_CHANNELS) if wanted else None
+
+
 def main() -> None:
     """Train the compensator by a configuration file."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
@@ -247,8 +272,14 @@ def main() -> None:
     puppets, films = (load_samples(config.frames / "train", kind) for kind in ("puppets", "films"))
     logging.info("%d puppets, %d film frames", len(puppets), len(films))
     model = build_model(config.model)
-    stage = DecoderStage(config, puppets, films, model)
-    loop = TrainingLoop(config.loop, {"compensator": model}, stage, model.save_pretrained)
+    discriminator = build_discriminator(config)
+    modules: dict[str, nn.Module] = {"compensator": model}
+    if discriminator is not None:
+        modules["discriminator"] = discriminator
+    for module in modules.values():
+        module.to(memory_format=torch.channels_last)  # a quarter faster on CPUs
+    stage = DecoderStage(config, puppets, films, model, discriminator)
+    loop = TrainingLoop(config.loop, modules, stage, model.save_pretrained)
     loop.prepare()
     model.train()
     loop.run(options.max_minutes, options.push_to_hub)

@@ -25,7 +25,7 @@ from mooe.face.tracker import Face
 Image = NDArray[np.uint8]
 Float = NDArray[np.float32]
 MAX_PICTURE_SIDE = 1920
-_SIDE_DEPTH = -0.28  # head-frame units behind the middle of the face
+_SIDE_DEPTH = -0.4  # head-frame units behind the middle of the face; deeper sides fold over the hair in a turn
 _SIDE_SOFTNESS = 0.06
 
 
