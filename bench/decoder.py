@@ -13,7 +13,7 @@ import argparse
 import sys
 import time
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -31,7 +31,7 @@ from mooe.decoder import PortraitDecoder, RenderMaps, SourcePortrait, encode_at_
 from mooe.decoder.compensator import PortraitCompensator  # noqa: E402
 from mooe.decoder.images import Image, sample  # noqa: E402
 from mooe.decoder.rasterizer import rasterize_flow  # noqa: E402
-from mooe.decoder.refinement import PortraitRefiner  # noqa: E402
+from mooe.decoder.refinement import refined_decoder  # noqa: E402
 from mooe.errors import MooeError  # noqa: E402
 from mooe.face.tracker import FaceTracker  # noqa: E402
 from mooe.media import read_image, read_video, write_json  # noqa: E402
@@ -41,7 +41,7 @@ from mooe.reenactment import performance_of, retarget  # noqa: E402
 from training.corpus.puppets import PuppetMaker  # noqa: E402
 
 Motion = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
-Draw = Callable[[SourcePortrait, Motion], Image]
+Draw = Callable[[SourcePortrait, Sequence[Motion]], list[Image]]
 SIZE = 256
 COLUMNS = (
     "psnr", "ssim", "l1", "vgg16_hed_distance", "mouth_psnr", "mouth_ssim", "mouth_vgg16_hed_distance", "akd", "aed",
@@ -90,12 +90,17 @@ def puppet_cases(path: Path, count: int) -> Iterator[Case]:
             yield Case(f"{path.stem}-{number}", "puppets", cycle.portrait, [cycle.motion], [cycle.target])
 
 
-def still(portrait: SourcePortrait, motion: Motion) -> Image:
+def still(portrait: SourcePortrait, motions: Sequence[Motion]) -> list[Image]:
     """The photograph as it is."""
-    return portrait.frame
+    return [portrait.frame] * len(motions)
 
 
-def landmark_warp(portrait: SourcePortrait, motion: Motion) -> Image:
+def landmark_warp(portrait: SourcePortrait, motions: Sequence[Motion]) -> list[Image]:
+    """The photograph warped by its landmarks alone."""
+    return [_warped(portrait, motion) for motion in motions]
+
+
+def _warped(portrait: SourcePortrait, motion: Motion) -> Image:
     """Piecewise-affine warp of the Delaunay triangles over the landmarks and the frame's border."""
     from scipy.spatial import Delaunay
 
@@ -120,17 +125,15 @@ class Drawer:
         self._portrait: SourcePortrait | None = None
         self._decoder: PortraitDecoder | None = None
 
-    def __call__(self, portrait: SourcePortrait, motion: Motion) -> Image:
+    def __call__(self, portrait: SourcePortrait, motions: Sequence[Motion]) -> list[Image]:
         if self._decoder is None or self._portrait is not portrait:
             self._portrait, self._decoder = portrait, self._make(portrait)
-        return self._decoder.render(*motion)
+        return list(self._decoder.render_many(*(np.stack(x) for x in zip(*motions, strict=True)), paste_back=False))
 
     def _make(self, portrait: SourcePortrait) -> PortraitDecoder:
-        if self._model is None:
-            return PortraitDecoder(portrait)
-        refiner = PortraitRefiner(self._model, portrait)
+        decoder = refined_decoder(portrait, self._model)
         return PortraitDecoder(
-            portrait, refiner.motion if self._motion else None, refiner.appearance if self._appearance else None
+            portrait, decoder.motion if self._motion else None, decoder.appearance if self._appearance else None
         )
 
 
@@ -152,12 +155,10 @@ def measure(cases: list[Case], draw: Draw, judge: QualityJudge) -> dict[str, flo
     rows: list[dict[str, Any]] = []
     seconds: list[float] = []
     for case in cases:
-        draw(case.portrait, case.motions[0])  # what is made once a portrait is not counted
-        frames = []
-        for motion in case.motions:
-            start = time.perf_counter()
-            frames.append(draw(case.portrait, motion))
-            seconds.append(time.perf_counter() - start)
+        draw(case.portrait, case.motions)  # what is made once a portrait is not counted
+        start = time.perf_counter()
+        frames = draw(case.portrait, case.motions)
+        seconds.append((time.perf_counter() - start) / len(frames))
         rows.append(judge.compare(frames, case.references, case.portrait.frame).summary())
     means = {name: float(np.mean([row[name] for row in rows if name in row])) for name in COLUMNS}
     return {**means, "ms": 1000 * float(np.median(seconds))}

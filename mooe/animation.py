@@ -46,6 +46,4 @@ def render_motion(portrait: SourcePortrait, motion: FaceMotion, *, paste_back: b
         uint8 ``[H, W, 3]``, F times.
     """
     decoder = PortraitDecoder(portrait)
-    render = decoder.render_full if paste_back else decoder.render
-    for frame in zip(motion.displacement, motion.rotation, motion.translation, strict=True):
-        yield render(*frame)
+    yield from decoder.render_many(motion.displacement, motion.rotation, motion.translation, paste_back=paste_back)

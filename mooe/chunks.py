@@ -31,7 +31,7 @@ def make_chunks(
     stream: MoEEStream,
     codec: MotionCodec,
     schedule: ControlSchedule,
-    render: Callable[[Array, Array, Array], Frame],
+    render: Callable[[Array, Array, Array], Iterator[Frame]],
     *,
     ahead: bool = False,
 ) -> Iterator[MoEEChunk]:
@@ -41,7 +41,7 @@ def make_chunks(
         stream: with its motion ready to be sampled; gets the times of the stages, and its state with each chunk.
         codec: motion latents -> displacements.
         schedule: what the face is asked to do besides what is sampled.
-        render: draws a frame from displacement, rotation and translation.
+        render: draws frames from displacements, rotations and translations.
         ahead: draw a chunk while the one before is used, and sample the motion of the one after it meanwhile; not for
             live sound, which must not be asked for before it is needed.
     """
@@ -56,13 +56,12 @@ def make_chunks(
 
 
 def _drawn(
-    stream: MoEEStream, moved: Iterator[_Moved], render: Callable[[Array, Array, Array], Frame], jobs: int
+    stream: MoEEStream, moved: Iterator[_Moved], render: Callable[[Array, Array, Array], Iterator[Frame]], jobs: int
 ) -> Iterator[tuple[MoEEChunk, dict[str, Any]]]:
     """Chunks, and the state behind each."""
     for motion, gates, first, state in moved:
-        each = zip(motion.displacement, motion.rotation, motion.translation, strict=True)
         with stream.timed("decoder"), _opencv.beside(jobs):
-            frames = [render(*one) for one in each]
+            frames = list(render(motion.displacement, motion.rotation, motion.translation))
         yield MoEEChunk(frames, motion, gates, first), state
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from os import PathLike
 from typing import Any, cast
 
@@ -188,7 +189,7 @@ class MoEEPipeline(DiffusionPipeline, SpeakerLoraMixin):
         stream = MoEEStream(speech, FRAME_RATE, notes=settings.controls.notes)
         stream.motion = self._motion(speech, schedule, settings, state)
         decoder = refined_decoder(portrait, self.compensator)
-        render = decoder.render_full if paste_back else decoder.render
+        render = partial(decoder.render_many, paste_back=paste_back)
         stream.chunks = make_chunks(stream, self.codec, schedule, render, ahead=ahead)
         return stream
 

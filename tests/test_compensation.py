@@ -13,6 +13,7 @@ from mooe import MoEEPipeline
 from mooe.decoder import PortraitDecoder, SourcePortrait, encode_portrait
 from mooe.decoder.codebooks import Codebook
 from mooe.decoder.compensator import PortraitCompensator
+from mooe.decoder.decoder import BATCH
 from mooe.decoder.refinement import PortraitRefiner, allowed, cut_square, refined_decoder, region_shares
 from mooe.errors import ConfigError, MooeError
 from mooe.face.topology import arkit_to_displacement, arkit_vector
@@ -129,13 +130,27 @@ class TestStages:
 
     def test_flow_changes_outside_the_face_alone(self, portrait: SourcePortrait) -> None:
         maps = PortraitDecoder(portrait).maps(ACTING, TURN, SHIFT)
-        flow, visibility = PortraitRefiner(shaken(small_model()), portrait).motion(portrait.frame, maps)
+        ((flow, visibility),) = PortraitRefiner(shaken(small_model()), portrait).motion([maps])
         assert np.abs(flow).max() > 0
         inner = np.zeros((256, 256), bool)
         points = portrait.landmarks[[33, 263, 61, 291], :2].astype(int)
         inner[points[:, 1].min() : points[:, 1].max(), points[:, 0].min() : points[:, 0].max()] = True
         assert np.abs(flow[inner & maps.face_mask]).max() < 1e-6
         assert visibility.min() >= 0 and visibility.max() <= 1
+
+    @pytest.mark.parametrize("paste_back", [False, True])
+    def test_frames_drawn_together_are_those_drawn_alone(self, portrait: SourcePortrait, paste_back: bool) -> None:
+        decoder = refined_decoder(portrait, shaken(small_model()))
+        shares = np.linspace(0, 0.4, BATCH + 4, dtype=np.float32)[:, None]
+        motion = shares[..., None] * ACTING, shares * TURN, shares * SHIFT
+        together = list(decoder.render_many(*motion, paste_back=paste_back))
+        render = decoder.render_full if paste_back else decoder.render
+        assert len(together) == len(shares)
+        # of hair and shoulders every other frame is asked for
+        for frame, *moment in [*zip(together, *motion, strict=True)][::2]:
+            alone = render(*moment)
+            # convolutions of one frame and of several may round differently
+            assert np.abs(frame.astype(int) - alone).mean() < 0.02
 
     def test_grey_stays_grey(self, photo: np.ndarray, tracker: FaceTracker) -> None:
         grey = TONES["grey"](photo, np.random.default_rng(0))

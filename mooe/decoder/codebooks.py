@@ -72,12 +72,14 @@ class Codebook(nn.Module):
             scale: 0 is the coarsest.
 
         Returns:
-            Codes ``[B, N, code_dim]``, their numbers ``[B, N]``, and the loss (a scalar).
+            Codes ``[B, N, code_dim]``, their numbers ``[B, N]``, and the loss (a scalar; 0 where nothing learns).
         """
         unit = F.normalize(queries, dim=-1)
         vectors = self.vectors(scale)
         nearest = (unit @ vectors.T).argmax(-1)
         chosen = vectors[nearest]
+        if not torch.is_grad_enabled() and not self.training:
+            return chosen, nearest + self.share(scale).start, queries.new_zeros(())
         loss = (chosen - unit.detach()).square().sum(-1).mean()
         loss = loss + _COMMITMENT * (chosen.detach() - unit).square().sum(-1).mean()
         indices = nearest + self.share(scale).start

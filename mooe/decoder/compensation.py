@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,6 +41,15 @@ class RenderMaps:
     def lid_mask(self) -> NDArray[np.bool_]:
         """True on the lids, ``[size, size]``."""
         return self.region == 4
+
+
+@runtime_checkable
+class Together(Protocol):
+    """A stage of either kind that also takes several frames at once: lists for what changes from frame to frame."""
+
+    def many(self, *arguments: Any) -> list[tuple[Float, Float]]:
+        """What the stage's call gives, for each frame."""
+        ...
 
 
 class MotionCompensation(Protocol):

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from mooe.decoder.compensation import AppearanceCompensation, MotionCompensation, RenderMaps
+from mooe.decoder.compensation import AppearanceCompensation, MotionCompensation, RenderMaps, Together
 from mooe.decoder.edges import canvas_box, darken_lip_line, draw_edge, lip_line_strength
 from mooe.decoder.images import (
-    FinePhoto,
     Float,
     Image,
     enlarge_flow,
@@ -29,6 +29,7 @@ from mooe.face.alignment import rotation_matrix
 from mooe.face.regions import LEFT_EYE, LIPS_INNER, RIGHT_EYE
 
 _STILL = 0.012  # canvas pixels: about what sampling rounds to nothing
+BATCH = 8  # frames that go through the learned stages together
 _FADE = 0.08  # share of the frame over which motion ends at its border
 
 
@@ -86,30 +87,30 @@ class PortraitDecoder:
         Returns:
             uint8 ``[size, size, 3]``.
         """
-        geometry = self._geometry(displacement, rotation, translation)
-        portrait = self.portrait
-        frame = portrait.frame.copy()
-        self._draw(frame, portrait.frame, portrait.fine_frame, portrait.frame_lids, geometry, 1.0)
-        return frame
+        return self._draw([self._geometry(displacement, rotation, translation)], paste_back=False)[0]
 
     def render_full(self, displacement: Float, rotation: Float, translation: Float) -> Image:
         """The whole picture with the head animated at the picture's resolution; uint8 ``[H, W, 3]``.
 
         Arguments as in :meth:`render`. Pixels outside the head crop are the photograph's, exactly.
         """
-        portrait = self.portrait
-        geometry = self._geometry(displacement, rotation, translation)
-        factor = portrait.crop.side / portrait.size
-        inner, outer = portrait.crop.overlap(*portrait.picture.shape[:2])
-        picture = portrait.picture.copy()
-        # What is drawn ends before the square's border does, so the picture needs no seam. Mostly the square lies
-        # within the picture and is drawn in place.
-        within = picture[outer].shape == portrait.native.shape
-        frame = picture[outer] if within else portrait.native.copy()
-        self._draw(frame, portrait.native, portrait.fine_native, portrait.native_lids, geometry, factor)
-        if not within:
-            picture[outer] = frame[inner]
-        return picture
+        return self._draw([self._geometry(displacement, rotation, translation)], paste_back=True)[0]
+
+    def render_many(
+        self, displacement: Float, rotation: Float, translation: Float, *, paste_back: bool = True
+    ) -> Iterator[Image]:
+        """Frames one after the other, several at a time through the learned stages, which takes less time.
+
+        Args:
+            displacement: ``[F, 478, 3]``; rotation, translation: ``[F, 3]``; each as in :meth:`render`.
+            paste_back: whole pictures as of :meth:`render_full`, not head crops.
+        """
+        learned = self.motion is not None or self.appearance is not None
+        batch = BATCH if learned else 1
+        for first in range(0, len(displacement), batch):
+            part = slice(first, first + batch)
+            moments = zip(displacement[part], rotation[part], translation[part], strict=True)
+            yield from self._draw([self._geometry(*moment) for moment in moments], paste_back)
 
     def _geometry(self, displacement: Float, rotation: Float, translation: Float) -> _Geometry:
         portrait = self.portrait
@@ -127,32 +128,76 @@ class PortraitDecoder:
         maps = RenderMaps(flow, region, points, portrait.landmarks[:, :2])
         return _Geometry(face, moved, matrix, translation, displacement, maps)
 
-    def _draw(
-        self, frame: Image, photo: Image, fine: FinePhoto, lids: Image, geometry: _Geometry, factor: float
-    ) -> None:
-        """Draw over a copy of ``photo`` in place."""
-        portrait, maps = self.portrait, geometry.maps
-        flow, visibility = maps.flow, np.ones(maps.region.shape, np.float32)
+    def _draw(self, geometries: Sequence[_Geometry], paste_back: bool) -> list[Image]:
+        portrait = self.portrait
+        maps = [geometry.maps for geometry in geometries]
+        flows, visibility = [m.flow for m in maps], [np.ones(m.region.shape, np.float32) for m in maps]
         if self.motion is not None:
-            residual, visibility = self.motion(portrait.frame, maps)
-            flow = (flow + residual).astype(np.float32)
+            motion = self.motion
+            found = (
+                motion.many(portrait.frame, maps) if isinstance(motion, Together)
+                else [motion(portrait.frame, one) for one in maps]
+            )  # fmt: skip
+            flows = [(flow + residual).astype(np.float32) for flow, (residual, _) in zip(flows, found, strict=True)]
+            visibility = [seen for _, seen in found]
+        factor = portrait.crop.side / portrait.size if paste_back else 1.0
+        canvases = [self._canvas(paste_back) for _ in geometries]
+        frames = [frame for _, frame in canvases]
+        for frame, flow, geometry in zip(frames, flows, geometries, strict=True):
+            self._draw_geometry(frame, flow, geometry, factor, paste_back)
+        if self.appearance is not None:
+            small = frames if factor == 1.0 else [resize_bytes(f, maps[0].region.shape) for f in frames]
+            appearance = self.appearance
+            fills = (
+                appearance.many(small, maps, visibility) if isinstance(appearance, Together)
+                else [appearance(*one) for one in zip(small, maps, visibility, strict=True)]
+            )  # fmt: skip
+            for frame, before, (fill, weight) in zip(frames, small, fills, strict=True):
+                _blend(frame, before, fill, weight * self._window[..., 0], factor)
+        return [self._pasted(picture, frame) for picture, frame in canvases]
+
+    def _canvas(self, paste_back: bool) -> tuple[Image | None, Image]:
+        """A copy of the picture, if it is wanted, and what is drawn on."""
+        portrait = self.portrait
+        if not paste_back:
+            return None, portrait.frame.copy()
+        _, outer = portrait.crop.overlap(*portrait.picture.shape[:2])
+        picture = portrait.picture.copy()
+        # What is drawn ends before the square's border does, so the picture needs no seam. Mostly the square lies
+        # within the picture and is drawn in place.
+        within = picture[outer].shape == portrait.native.shape
+        return picture, picture[outer] if within else portrait.native.copy()
+
+    def _pasted(self, picture: Image | None, frame: Image) -> Image:
+        if picture is None:
+            return frame
+        inner, outer = self.portrait.crop.overlap(*picture.shape[:2])
+        if picture[outer].shape != frame.shape:
+            picture[outer] = frame[inner]
+        return picture
+
+    def _draw_geometry(
+        self, frame: Image, flow: Float, geometry: _Geometry, factor: float, paste_back: bool
+    ) -> None:
+        """Draw by geometry, along ``flow``, over a copy of the photograph in place."""
+        portrait = self.portrait
+        photo, fine, lids = (
+            (portrait.native, portrait.fine_native, portrait.native_lids) if paste_back
+            else (portrait.frame, portrait.fine_frame, portrait.frame_lids)
+        )  # fmt: skip
+        box = (slice(None), slice(None)) if self.motion is not None else _moving_box(flow, factor)
         flow = enlarge_flow(flow, factor, photo.shape[:2])
-        box = (slice(None), slice(None)) if self.motion is not None else _moving_box(maps.flow, factor)
         frame[box] = fine.sample(flow[box])
         self._shade(frame, geometry, factor)
         self._close_openings(frame, photo, lids, flow, geometry, factor)
         layers = portrait.eyes.render(
-            photo, geometry.target, geometry.displacement, geometry.rotation, geometry.translation, factor
+            fine, geometry.target, geometry.displacement, geometry.rotation, geometry.translation, factor
         )
         mouth = portrait.mouth.render(
             photo, geometry.face, geometry.target, geometry.rotation, geometry.translation, factor
         )
         for layer in [*layers, *([mouth] if mouth else [])]:
             lay_over(frame, layer)
-        if self.appearance is not None:
-            small = frame if factor == 1.0 else resize_bytes(frame, maps.region.shape)
-            fill, weight = self.appearance(small, maps, visibility)
-            _blend(frame, small, fill, weight * self._window[..., 0], factor)
 
     def _shade(self, frame: Image, geometry: _Geometry, factor: float) -> None:
         """Multiply the skin by the shading of its expression, which is carried along by the flow."""

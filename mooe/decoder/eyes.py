@@ -10,7 +10,7 @@ import cv2
 import numba
 import numpy as np
 
-from mooe.decoder.images import Float, Image, Layer, sample
+from mooe.decoder.images import FinePhoto, Float, Image, Layer
 from mooe.decoder.mesh import pose_points
 from mooe.decoder.rasterizer import rasterize_polygon
 from mooe.face.alignment import HeadAlignment
@@ -176,7 +176,7 @@ class EyeLayer:
 
     def render(
         self,
-        photo: Image,
+        photo: FinePhoto,
         target: Float,
         displacement: Float,
         rotation: Float,
@@ -186,7 +186,7 @@ class EyeLayer:
         """Draw the open part of each eye.
 
         Args:
-            photo: the crop at ``factor`` times its frame size, uint8 ``[h, w, 3]``.
+            photo: the crop at ``factor`` times its frame size.
             target: driven face points in frame pixels ``[V, 2]``.
             displacement: float32 ``[478, 3]``, head frame, for the gaze.
             rotation, translation: head pose.
@@ -206,11 +206,11 @@ class EyeLayer:
         return layers
 
     def _render_eye(
-        self, photo: Image, axes: _Axes, lids: Float, moved: Float, shift: Float, factor: float
+        self, photo: FinePhoto, axes: _Axes, lids: Float, moved: Float, shift: Float, factor: float
     ) -> Layer | None:
         """One eye: driven ``lids`` ``[16, 2]``, where origin and axes ``moved`` ``[3, 2]``, gaze ``shift`` ``[2]``."""
         low = np.maximum(np.floor((lids.min(0) - 1) * factor).astype(int) - 1, 0)
-        high = np.minimum(np.ceil((lids.max(0) + 1) * factor).astype(int) + 2, photo.shape[1::-1])
+        high = np.minimum(np.ceil((lids.max(0) + 1) * factor).astype(int) + 2, photo.shape[::-1])
         if (high - low).min() < 2:
             return None
         shape = (int(high[1] - low[1]), int(high[0] - low[0]))
@@ -231,7 +231,7 @@ class EyeLayer:
             axes.profile, _lid_profile(lids, inverse), axes.iris, axes.radius, gaze,
             _SHADE_REACH * self.alignment.scale, _LID_SHADE, maps, light,
         )  # fmt: skip
-        color = sample(photo, maps) * light[..., None]
+        color = photo.sample(maps) * light[..., None]
         return Layer(slice(low[1], high[1]), slice(low[0], high[0]), color, coverage[..., None])
 
 

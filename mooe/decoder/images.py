@@ -44,10 +44,13 @@ class FinePhoto:
 
     Args:
         photo: uint8 ``[H, W, 3]``.
+
+    Attributes:
+        shape: height and width.
     """
 
     def __init__(self, photo: Image) -> None:
-        height, width = photo.shape[:2]
+        height, width = self.shape = (photo.shape[0], photo.shape[1])
         # A fourth channel, of which nothing is seen, takes a third off the time of sampling
         self._fine = cv2.warpAffine(
             cv2.cvtColor(photo, cv2.COLOR_RGB2RGBA), np.array([[1 / _FINE, 0, 0], [0, 1 / _FINE, 0]]),

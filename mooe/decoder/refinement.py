@@ -5,6 +5,9 @@ Training and rendering go through the same functions. Pictures are float tensors
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import lru_cache
+
 import cv2
 import numpy as np
 import torch
@@ -18,6 +21,7 @@ from mooe.decoder.decoder import PortraitDecoder, fade_window
 from mooe.decoder.images import Float, Image, resize
 from mooe.decoder.portrait import SourcePortrait
 from mooe.errors import ConfigError
+from mooe.weights import fast_dtype
 
 _KEYPOINTS = (10, 152, 234, 454, 33, 263, 4, 61, 291, 13, 14, 105, 334)
 _HEAT_WIDTH = 0.03  # of the frame's side
@@ -37,10 +41,16 @@ def small_flow(flow: Float) -> Float:
     return np.asarray(cv2.resize(shift, (MOTION_SIZE, MOTION_SIZE), interpolation=cv2.INTER_AREA), np.float32)
 
 
+@lru_cache(maxsize=8)
+def _grid(height: int, width: int, device: torch.device) -> Tensor:
+    """Pixel centres of a picture as ``grid_sample`` counts them, ``[1, h, w, 2]`` in -1..1 (x, y)."""
+    across, down = ((2 * torch.arange(n, device=device) + 1) / n - 1 for n in (width, height))
+    return torch.stack(torch.meshgrid(across, down, indexing="xy"), -1)[None]
+
+
 def warp(picture: Tensor, shift: Tensor) -> Tensor:
     """Sample ``[B, C, h, w]`` at the identity plus ``shift`` ``[B, 2, h, w]`` (shares of the side), bilinearly."""
-    identity = torch.eye(2, 3, device=picture.device, dtype=picture.dtype).expand(len(picture), 2, 3)
-    grid = F.affine_grid(identity, list(picture.shape), align_corners=False)
+    grid = _grid(*picture.shape[-2:], picture.device)
     return F.grid_sample(picture, grid + 2 * shift.permute(0, 2, 3, 1), padding_mode="border", align_corners=False)
 
 
@@ -106,11 +116,7 @@ def cut_square(picture: Tensor, corner: Tensor, side: Tensor) -> Tensor:
     size = picture.shape[-1]
     scale = side / size
     center = (2 * corner + side[:, None]) / size - 1
-    theta = picture.new_zeros(len(picture), 2, 3)
-    theta[:, 0, 0] = theta[:, 1, 1] = scale
-    theta[:, :, 2] = center
-    shape = [len(picture), picture.shape[1], APPEARANCE_SIZE, APPEARANCE_SIZE]
-    grid = F.affine_grid(theta, shape, align_corners=False)
+    grid = _grid(APPEARANCE_SIZE, APPEARANCE_SIZE, picture.device) * scale[:, None, None, None] + center[:, None, None]
     return F.grid_sample(picture, grid, padding_mode="border", align_corners=False)
 
 
@@ -159,13 +165,13 @@ def refined_decoder(portrait: SourcePortrait, model: PortraitCompensator | None)
     refiner = PortraitRefiner(model, portrait)
     return PortraitDecoder(
         portrait,
-        None if model.motion is None else refiner.motion,
-        None if model.appearance is None else refiner.appearance,
+        None if model.motion is None else MotionRefiner(refiner),
+        None if model.appearance is None else AppearanceRefiner(refiner),
     )
 
 
 class PortraitRefiner:
-    """The learned stages for one portrait: gives the decoder its ``motion`` and its ``appearance``.
+    """The learned stages for one portrait, on several frames at once.
 
     Args:
         model: trained weights.
@@ -178,56 +184,122 @@ class PortraitRefiner:
         self.photo = picture_tensor(portrait.frame, self.device)
         # frames join the picture without a seam
         self._window = fade_window(portrait.size, portrait.crop.free_sides(*portrait.picture.shape[:2]))
-        self._maps: RenderMaps | None = None
+        self._maps: list[RenderMaps] = []
         self._prepared: tuple[Tensor, Tensor, Tensor, Tensor] | None = None
 
-    def _tensors(self, maps: RenderMaps) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Shift, region shares, points and source points of a frame; the same for both stages."""
-        if self._maps is maps and self._prepared is not None:
+    def _tensors(self, maps: Sequence[RenderMaps]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Shift, region shares, points and source points of frames; the same for both stages."""
+        if self._prepared is not None and [*map(id, self._maps)] == [*map(id, maps)]:
             return self._prepared
-        size = maps.region.shape[0]
+        size = maps[0].region.shape[0]
 
-        def tensor(array: NDArray[np.generic]) -> Tensor:
-            return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)[None]
+        def tensor(arrays: Sequence[NDArray[np.generic]]) -> Tensor:
+            return torch.from_numpy(np.stack(arrays)).to(self.device)
 
-        shift = tensor(small_flow(maps.flow)).permute(0, 3, 1, 2) / size
-        places = tensor(maps.points) / size, tensor(maps.source_points) / size
-        self._maps, self._prepared = maps, (shift, region_shares(tensor(maps.region)), *places)
+        shift = tensor([small_flow(m.flow) for m in maps]).permute(0, 3, 1, 2) / size
+        places = (tensor([getattr(m, name) for m in maps]) / size for name in ("points", "source_points"))
+        points, source_points = places
+        self._maps = list(maps)
+        self._prepared = shift, region_shares(tensor([m.region for m in maps])), points, source_points
         return self._prepared
 
-    @torch.no_grad()
-    def motion(self, photo: Image, maps: RenderMaps) -> tuple[Float, Float]:
-        """Stage 2; see :class:`~mooe.decoder.compensation.MotionCompensation`."""
-        size = maps.region.shape[0]
-        if self.model.motion is None:
-            raise ConfigError("The model has no motion book: leave motion compensation out.")
-        inputs = motion_inputs(self.photo, *self._tensors(maps))
-        found = self.model.motion(inputs)
-        free = outside_face(inputs)
-        flow = (found.flow * free * size)[0].permute(1, 2, 0).cpu().numpy()
-        visibility = (1 - free * (1 - found.visibility))[0, 0].cpu().numpy()
-        return resize(flow, (size, size)) * self._window, resize(visibility, (size, size))
+    def _precision(self) -> torch.autocast:
+        """bfloat16 where the processor computes in it, as in training."""
+        return torch.autocast(self.device.type, fast_dtype(), enabled=fast_dtype() != torch.float32)
 
     @torch.no_grad()
-    def appearance(self, frame: Image, maps: RenderMaps, visibility: Float) -> tuple[Float, Float]:
-        """Stage 3; see :class:`~mooe.decoder.compensation.AppearanceCompensation`."""
+    def motion(self, maps: Sequence[RenderMaps]) -> list[tuple[Float, Float]]:
+        """Stage 2; see :class:`MotionRefiner`."""
+        size = maps[0].region.shape[0]
+        if self.model.motion is None:
+            raise ConfigError("The model has no motion book: leave motion compensation out.")
+        # hair and shoulders move slowly: every other frame is asked for, the ones between lie half way
+        asked = [*range(0, len(maps), 2), *([len(maps) - 1] if len(maps) % 2 == 0 else [])]
+        inputs = motion_inputs(
+            self.photo.expand(len(asked), -1, -1, -1), *(tensor[asked] for tensor in self._tensors(maps))
+        )
+        with self._precision():
+            found = self.model.motion(_channels_last(inputs))
+        free = outside_face(inputs)
+        both = torch.cat([found.flow.float() * free * size, 1 - free * (1 - found.visibility.float())], 1)
+        before = [index // 2 for index in range(len(maps) - 1)] + [len(asked) - 1]
+        after = [(index + 1) // 2 for index in range(len(maps) - 1)] + [len(asked) - 1]
+        both = (both[before] + both[after]) / 2
+        flows, visibility = both[:, :2].permute(0, 2, 3, 1).cpu().numpy(), both[:, 2].cpu().numpy()
+        return [
+            (resize(flow, (size, size)) * self._window, resize(seen, (size, size)))
+            for flow, seen in zip(flows, visibility, strict=True)
+        ]
+
+    @torch.no_grad()
+    def appearance(
+        self, frames: Sequence[Image], maps: Sequence[RenderMaps], visibility: Sequence[Float]
+    ) -> list[tuple[Float, Float]]:
+        """Stage 3; see :class:`AppearanceRefiner`."""
         if self.model.appearance is None:
             raise ConfigError("The model has no appearance book: leave appearance compensation out.")
-        fill, weight = frame.astype(np.float32), np.zeros(frame.shape[:2], np.float32)
-        seen = torch.from_numpy(np.ascontiguousarray(visibility)).to(self.device)[None, None]
+        drawn = torch.cat([picture_tensor(frame, self.device) for frame in frames])
+        seen = torch.from_numpy(np.stack(visibility)).to(self.device)[:, None]
         shift, regions, points, source_points = self._tensors(maps)
-        inputs, free, (corner, side) = appearance_inputs(
-            picture_tensor(frame, self.device), self.photo, shift, regions, seen, points, source_points
+        photo = self.photo.expand(len(frames), -1, -1, -1)
+        inputs, free, (corners, sides) = appearance_inputs(
+            drawn, photo, shift, regions, seen, points, source_points
         )
-        found = self.model.appearance(inputs)
-        pieces = torch.cat([255 * found.change, found.weight * free], 1)[0].permute(1, 2, 0).cpu().numpy()
-        length = int(side[0])
-        pieces = resize(pieces, (length, length))
-        left, top = (int(x) for x in corner[0])
-        x0, y0 = max(left, 0), max(top, 0)
-        x1, y1 = min(left + length, frame.shape[1]), min(top + length, frame.shape[0])
-        if x0 < x1 and y0 < y1:
-            part = pieces[y0 - top : y1 - top, x0 - left : x1 - left]
-            fill[y0:y1, x0:x1] += part[..., :3]
-            weight[y0:y1, x0:x1] = np.where(part[..., 3] > _LEAST_WEIGHT, part[..., 3], 0)
-        return np.clip(fill, 0, 255), weight
+        with self._precision():
+            found = self.model.appearance(_channels_last(inputs))
+        weights = found.weight.float() * free
+        pieces = torch.cat([255 * found.change.float(), weights], 1).permute(0, 2, 3, 1).cpu().numpy()
+        return [
+            _placed(frame, piece, (int(corner[0]), int(corner[1])), int(side))
+            for frame, piece, corner, side in zip(frames, pieces, corners, sides, strict=True)
+        ]
+
+
+class MotionRefiner:
+    """Stage 2, a :class:`~mooe.decoder.compensation.MotionCompensation`."""
+
+    def __init__(self, refiner: PortraitRefiner) -> None:
+        self._refiner = refiner
+
+    def __call__(self, photo: Image, maps: RenderMaps) -> tuple[Float, Float]:
+        """Flow residual and visibility of one frame."""
+        return self.many(photo, [maps])[0]
+
+    def many(self, photo: Image, maps: Sequence[RenderMaps]) -> list[tuple[Float, Float]]:
+        """Those of several frames."""
+        return self._refiner.motion(maps)
+
+
+class AppearanceRefiner:
+    """Stage 3, an :class:`~mooe.decoder.compensation.AppearanceCompensation`."""
+
+    def __init__(self, refiner: PortraitRefiner) -> None:
+        self._refiner = refiner
+
+    def __call__(self, frame: Image, maps: RenderMaps, visibility: Float) -> tuple[Float, Float]:
+        """Colours and their weight of one frame."""
+        return self.many([frame], [maps], [visibility])[0]
+
+    def many(
+        self, frames: Sequence[Image], maps: Sequence[RenderMaps], visibility: Sequence[Float]
+    ) -> list[tuple[Float, Float]]:
+        """Those of several frames."""
+        return self._refiner.appearance(frames, maps, visibility)
+
+
+def _channels_last(inputs: Tensor) -> Tensor:
+    return inputs.contiguous(memory_format=torch.channels_last)
+
+
+def _placed(frame: Image, piece: Float, corner: tuple[int, int], side: int) -> tuple[Float, Float]:
+    """The fill and its weight at the size of a frame, from those of its face square ``[128, 128, 4]``."""
+    fill, weight = frame.astype(np.float32), np.zeros(frame.shape[:2], np.float32)
+    piece = resize(piece, (side, side))
+    left, top = corner
+    x0, y0 = max(left, 0), max(top, 0)
+    x1, y1 = min(left + side, frame.shape[1]), min(top + side, frame.shape[0])
+    if x0 < x1 and y0 < y1:
+        part = piece[y0 - top : y1 - top, x0 - left : x1 - left]
+        fill[y0:y1, x0:x1] += part[..., :3]
+        weight[y0:y1, x0:x1] = np.where(part[..., 3] > _LEAST_WEIGHT, part[..., 3], 0)
+    return np.clip(fill, 0, 255), weight
