@@ -14,6 +14,7 @@ from mooe.decoder import PortraitDecoder, SourcePortrait, encode_portrait
 from mooe.decoder.codebooks import Codebook
 from mooe.decoder.compensator import PortraitCompensator
 from mooe.decoder.decoder import BATCH
+from mooe.decoder.eyes import gaze_shifts
 from mooe.decoder.refinement import PortraitRefiner, allowed, cut_square, refined_decoder, region_shares
 from mooe.errors import ConfigError, MooeError
 from mooe.face.topology import arkit_to_displacement, arkit_vector
@@ -22,7 +23,7 @@ from mooe.media import VideoWriter
 from training.common import LoopConfig, TrainingLoop
 from training.corpus.films import film_frames
 from training.corpus.frames import FrameSample, load_shard, person_of, plan, run_job, save_shard
-from training.corpus.puppets import PuppetMaker, drive_to, random_turn
+from training.corpus.puppets import PuppetMaker, drive_to, random_turn, without_gaze
 from training.corpus.tones import TONES
 from training.patch_discriminator import PatchDiscriminator
 from training.train_decoder import CompensatorConfig, DecoderConfig, DecoderStage, build_discriminator, build_model
@@ -206,6 +207,13 @@ class TestCorpus:
         points = decoder.maps(*drive_to(portrait, moved)).points
         outside_eyes = np.linalg.norm(points[:468] - moved[:468, :2], axis=1)
         assert np.median(outside_eyes) < 1.0
+
+    def test_puppets_look_where_their_photograph_does(self) -> None:
+        lids = arkit_to_displacement(arkit_vector({"eyeBlink": 0.3, "browInnerUp": 0.4}))
+        look = lids + arkit_to_displacement(arkit_vector({"eyeLookOutLeft": 0.5, "eyeLookInRight": 0.5}))
+        assert np.abs(gaze_shifts(look)).max() > 0.02
+        assert np.abs(gaze_shifts(without_gaze(look))).max() < 1e-3
+        assert np.abs(without_gaze(lids) - lids).max() < 2e-3
 
     def test_turns_are_at_most_twelve_degrees(self) -> None:
         rng = np.random.default_rng(0)

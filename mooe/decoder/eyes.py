@@ -117,6 +117,15 @@ def _gaze_maps() -> tuple[Float, Float]:
     return maps[0], maps[1]
 
 
+def gaze_shifts(displacement: Float) -> Float:
+    """What the gaze alone moves both irises' centres, ``[2, 3]`` (right, left), in ``[478, 3]``, head frame."""
+    looks = [
+        gaze_map @ displacement[[*ring, iris[0]]].reshape(-1)
+        for gaze_map, (ring, iris) in zip(_gaze_maps(), EYES, strict=True)
+    ]
+    return np.stack(looks)
+
+
 @dataclass(frozen=True)
 class _Axes:
     """An eye's own axes in the photograph and its lids in them (crop pixels)."""
@@ -196,9 +205,8 @@ class EyeLayer:
             One layer for each eye that is open.
         """
         layers = []
-        for axes, gaze_map, (ring, iris) in zip(self._axes, _gaze_maps(), EYES, strict=True):
+        for axes, look, (ring, _) in zip(self._axes, gaze_shifts(displacement), EYES, strict=True):
             moved = self.alignment.to_image(pose_points(axes.depth_points, rotation, translation))[:, :2]
-            look = gaze_map @ displacement[[*ring, iris[0]]].reshape(-1)
             shift = (self.alignment.scale * (self.alignment.rotation @ look)[:2] * (1, -1)).astype(np.float32)
             layer = self._render_eye(photo, axes, target[list(ring)], moved, shift, factor)
             if layer is not None:

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from mooe.decoder import PortraitDecoder, SourcePortrait, encode_portrait
 from mooe.decoder.compensation import RenderMaps
 from mooe.decoder.compensator import MOTION_SIZE
+from mooe.decoder.eyes import EYES, gaze_shifts
 from mooe.decoder.images import Float, Image, sample, sample_weight
 from mooe.decoder.mesh import HEAD_PIVOT, pose_points
 from mooe.decoder.refinement import small_flow
@@ -43,6 +44,7 @@ _TURN_DEVIATION = np.deg2rad(5.0)
 _SHIFT_DEVIATION = 0.02  # eye distances
 _REACH = 5.0  # pixels over which the target follows one landmark
 _ROUNDS = 12  # of the inversion of a flow
+_GAZE_ROUNDS = 8
 _INEXACT = 0.5  # pixels beyond which a flow counts as not invertible
 
 
@@ -89,6 +91,18 @@ def drive_to(portrait: SourcePortrait, landmarks: Float) -> tuple[Float, Float, 
     translation = own.rotation.T @ shift - HEAD_PIVOT + turn @ HEAD_PIVOT
     displacement = wanted.to_head(landmarks) - portrait.neutral
     return displacement.astype(np.float32), rotation_vector(turn), translation.astype(np.float32)
+
+
+def without_gaze(displacement: Float) -> Float:
+    """A displacement ``[478, 3]`` that leaves the irises where lids and brows put them.
+
+    A puppet looks where its photograph does; what the tracker reads beside it is error.
+    """
+    still = displacement.copy()
+    for _ in range(_GAZE_ROUNDS):
+        for look, (_, iris) in zip(gaze_shifts(still), EYES, strict=True):
+            still[list(iris)] -= look
+    return still
 
 
 def _identity(size: int) -> Float:
@@ -185,7 +199,8 @@ class PuppetMaker:
         if rng.random() < _SPEAKING_SHARE:
             picture, there, landmarks = self._act(random_weights(rng, closed_share=0.1), rng)
         wanted = portrait.crop.to_crop(landmarks)
-        motion = drive_to(portrait, wanted)
+        displacement, rotation, translation = drive_to(portrait, wanted)
+        motion = without_gaze(displacement), rotation, translation
         maps = PortraitDecoder(portrait).maps(*motion)
         places = target_flow(maps.points, wanted[:, :2])
         target = sample(portrait.crop.cut(picture), places)
