@@ -35,9 +35,10 @@ _SHADOW_TINT = np.array([0.86, 1.04, 1.07], np.float32)  # lips pass red light i
 _OPEN_PHOTO = 0.022, 0.045  # lip gap in the photograph from which its own teeth are kept, and kept fully
 _SUPERSAMPLE = 2
 _ENAMEL = np.array([0.95, 0.91, 0.855], np.float32)  # mean albedo of the proxy's crowns
-_TOOTH_LUMA = 0.92  # of a white surface in the same light
+_TOOTH_LUMA = 0.98  # of a white surface in the same light
+_TOOTH_TINT = np.array([0.95, 1.03, 0.985], np.float32)  # what photographed teeth have beside the light's colour
 _LIP_SEARCH = 0.05
-_GLOSS = 0.10  # wet highlights, share of the exposure
+_GLOSS = 0.15  # wet highlights, share of the exposure
 _MIN_OPENING = 0.004  # head-frame units below which the mouth counts as shut
 
 
@@ -134,7 +135,7 @@ class MouthLayer:
         self._points = (points + stomion + (0, 0, _BEHIND_LIPS)).astype(np.float32)
         self._lower = ~upper
         self._faces = proxy.faces
-        dark = 0.13 * tone.lips + 0.02 * tone.exposure
+        dark = 0.34 * tone.lips + 0.06 * tone.exposure
         self._shadow_tint = 1 + (_SHADOW_TINT - 1) * tone.chroma
         self._dark = tone.apply((dark * (0.85, 0.6, 0.6)).astype(np.float32))
         self._colors = self._shade(proxy, teeth)
@@ -205,21 +206,21 @@ class MouthLayer:
 
     def _shade(self, proxy: _Proxy, teeth: Float | None) -> Float:
         light = np.array([0.0, 0.42, 0.91], np.float32)
-        diffuse = 0.55 + 0.45 * np.clip(proxy.normals @ light, 0, 1)
+        diffuse = 0.82 + 0.18 * np.clip(proxy.normals @ light, 0, 1)
         depth = proxy.points[:, 2].max() - proxy.points[:, 2]
-        occlusion = np.clip(1.06 - depth / 0.46, 0.06, 1.0)
+        occlusion = np.clip(1.06 - depth / 0.75, 0.06, 1.0)
         albedo = proxy.albedo.copy()
         tooth = np.isin(proxy.part, (UPPER_TEETH, LOWER_TEETH))
-        albedo[tooth] *= _TOOTH_LUMA
+        albedo[tooth] *= _TOOTH_LUMA * _TOOTH_TINT
         # light that reaches the teeth has partly passed the lips
-        warm = 0.88 + 0.12 * self.tone.lips / max(float(self.tone.lips @ LUMA), 1.0)
+        warm = 0.8 + 0.2 * self.tone.lips / max(float(self.tone.lips @ LUMA), 1.0)
         color = albedo * self.tone.exposure * self.tone.white * warm
         if teeth is not None:
             color[tooth] = proxy.albedo[tooth] / _ENAMEL * teeth
         # gums and tongue are as red as this person's lips are
         flesh = proxy.albedo.mean(1, keepdims=True) / 0.45 * self.tone.lips
         color[~tooth] = 0.35 * color[~tooth] + 0.5 * flesh[~tooth]
-        color[np.isin(proxy.part, (LOWER_TEETH, LOWER_GUM))] *= 0.88
+        color[np.isin(proxy.part, (LOWER_TEETH, LOWER_GUM))] *= 0.98
         color[proxy.part == TONGUE] *= _TONGUE_LIGHT
         half = np.array([0.0, 0.22, 0.975], np.float32)
         gloss = _GLOSS * self.tone.exposure * np.clip(proxy.normals @ half, 0, 1) ** 24
@@ -293,7 +294,7 @@ class MouthLayer:
         unit = self.alignment.scale * factor
         lit = polygon + np.array([0.0, 0.008 * unit], np.float32)
         soft = blur(rasterize_polygon(lit, shape), max(0.022 * unit, 0.8))
-        shade = 0.58 + 0.42 * np.clip((soft - 0.15) / 0.65, 0, 1)
+        shade = 0.40 + 0.60 * np.clip((soft - 0.15) / 0.65, 0, 1)
         return np.asarray(shade[..., None] ** self._shadow_tint, np.float32)
 
     def _keep_photo(
