@@ -11,7 +11,7 @@ from accelerate.utils import gather, reduce
 from mooe.decoder.codebooks import Codebook
 
 _REVIVE_EVERY = 50  # steps
-_REVIVE_SHARE = 0.7  # of all steps; after it the books rest
+_REVIVE_SHARE = 0.95  # of all steps; after it the books rest
 
 
 def revive_codes(books: Iterable[Codebook], step: int, steps: int, see: Callable[[], object]) -> None:

@@ -40,7 +40,7 @@ class CompensatorConfig:
     scales: tuple[int, ...] = (16, 32, 64)
     share_codes: bool = True
     motion_codes: int = 192
-    appearance_codes: int = 384
+    appearance_codes: int = 256
 
 
 @dataclass

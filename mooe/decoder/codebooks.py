@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 _COMMITMENT = 0.25  # beta of van den Oord et al., 2017
+_BALANCE, _SOFTNESS = 1.0, 0.1  # weight of the loss against crowding; of the soft choice that it looks at
 _USAGE_DECAY = 0.99
 _DEAD = 0.03  # of the hits that a code would have if all had as many
 
@@ -86,6 +87,17 @@ class Codebook(nn.Module):
         if self.training:
             self._count(indices, unit.detach(), scale)
         return unit + (chosen - unit).detach(), indices, loss
+
+    def crowding(self, queries: Tensor, scale: int) -> Tensor:
+        """How much queries ``[B, N, code_dim]`` lean to codes that are used more than others.
+
+        The mean of these codes' log relative hits; it draws queries and seldom used codes together, without which a
+        few codes come to serve all. Taken against past hits it stays a mean over queries, whatever batch they are in.
+        """
+        likeness = F.normalize(queries, dim=-1) @ self.vectors(scale).T
+        relative = self.hits[self.share(scale)]
+        relative = (relative / relative.mean()).clamp(min=_DEAD).log()
+        return ((likeness / _SOFTNESS).softmax(-1) * relative).sum(-1).mean()
 
     def _count(self, indices: Tensor, unit: Tensor, scale: int) -> None:
         part = self.share(scale)
@@ -165,5 +177,8 @@ class CodebookRetrieval(nn.Module):
         folded = self.norms[2](tokens).transpose(1, 2).unflatten(2, (height, width))
         tokens = tokens + self.feed_forward(folded).flatten(2).transpose(1, 2)
         chosen, indices, loss = book.quantize(self.to_code(tokens), self.scale)
+        if self.training:
+            # spreading the queries over the book is for the last layer to learn, and no aim of the features
+            loss = loss + _BALANCE * book.crowding(self.to_code(tokens.detach()), self.scale)
         retrieved = self.from_code(chosen).transpose(1, 2).unflatten(2, (height, width))
         return Retrieved(self.unpatchify(retrieved), indices, loss)
