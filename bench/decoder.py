@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -28,6 +29,7 @@ sys.path.insert(0, str(ROOT))
 from bench.tables import show, storable  # noqa: E402
 from mooe.audio import FRAME_RATE  # noqa: E402
 from mooe.decoder import PortraitDecoder, RenderMaps, SourcePortrait, encode_at_rest  # noqa: E402
+from mooe.decoder.codebooks import Retrieved  # noqa: E402
 from mooe.decoder.compensator import PortraitCompensator  # noqa: E402
 from mooe.decoder.images import Image, sample  # noqa: E402
 from mooe.decoder.rasterizer import rasterize_flow  # noqa: E402
@@ -137,9 +139,30 @@ class Drawer:
         )
 
 
-def systems(model: Path, ablations: list[str]) -> dict[str, Draw]:
+class CodeUsage:
+    """Which codes of a model's books are retrieved at least once."""
+
+    def __init__(self, model: PortraitCompensator) -> None:
+        self._found: dict[str, set[int]] = {}
+        self._books = model.books()
+        for name in self._books:
+            self._found[name] = set()
+            for retrieval in getattr(model, name).retrievals.values():
+                retrieval.register_forward_hook(self._watch(name))
+
+    def _watch(self, name: str) -> Callable[..., None]:
+        def watch(module: torch.nn.Module, given: tuple[Any, ...], found: Retrieved) -> None:
+            self._found[name].update(found.indices.unique().tolist())
+
+        return watch
+
+    def shares(self) -> dict[str, float]:
+        """Share of each book's codes."""
+        return {name: len(self._found[name]) / len(book.codes) for name, book in self._books.items()}
+
+
+def systems(full: PortraitCompensator, ablations: list[str]) -> dict[str, Draw]:
     """What is compared, by name."""
-    full = PortraitCompensator.from_pretrained(model)
     found: dict[str, Draw] = {
         "still copy": still, "landmark warp": landmark_warp, "stage 1": Drawer(None), "full": Drawer(full),
         "no motion book": Drawer(full, motion=False), "no appearance book": Drawer(full, appearance=False),
@@ -180,7 +203,9 @@ def main() -> None:
         cases = [film_case(path, path.stem, given.frames, given.most) for path in given.films]
         for path in given.portraits:
             cases += puppet_cases(path, given.puppets)
-        judge, drawn = QualityJudge(), systems(given.model, given.ablation)
+        full = PortraitCompensator.from_pretrained(given.model)
+        usage = CodeUsage(full)
+        judge, drawn = QualityJudge(), systems(full, given.ablation)
         result: dict[str, Any] = {}
         for kind in sorted({case.kind for case in cases}):
             chosen = [case for case in cases if case.kind == kind]
@@ -189,6 +214,8 @@ def main() -> None:
             show(f"{len(chosen)} {kind}", ["", *(c.replace("vgg16_hed_distance", "vgg") for c in COLUMNS), "ms"], rows)
     except MooeError as error:
         sys.exit(str(error))
+    result["codes_used"] = usage.shares()
+    show("Codes used", ["book", "share"], [[*item] for item in result["codes_used"].items()])
     if given.out:
         write_json(given.out, storable(result))
 

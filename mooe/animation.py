@@ -8,7 +8,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from mooe.decoder import PortraitDecoder, SourcePortrait, encode_at_rest
+from mooe.decoder import SourcePortrait, encode_at_rest
+from mooe.decoder.compensator import PortraitCompensator
+from mooe.decoder.refinement import refined_decoder
 from mooe.errors import ConfigError
 from mooe.face import FaceTracker
 from mooe.pipeline_output import FaceMotion, Frame
@@ -34,16 +36,23 @@ def read_portrait(image: NDArray[np.uint8] | Image.Image, face_index: int = 0, s
         return encode_at_rest(pixels, face, tracker, size)
 
 
-def render_motion(portrait: SourcePortrait, motion: FaceMotion, *, paste_back: bool = True) -> Iterator[Frame]:
+def render_motion(
+    portrait: SourcePortrait,
+    motion: FaceMotion,
+    *,
+    paste_back: bool = True,
+    compensator: PortraitCompensator | None = None,
+) -> Iterator[Frame]:
     """Frames of a portrait that moves as `motion` says.
 
     Args:
         portrait: from `read_portrait`.
         motion: of F frames.
         paste_back: give the whole picture with the head in it, not the head crop.
+        compensator: learned stages of the decoder; without it the face is drawn by geometry alone.
 
     Yields:
         uint8 ``[H, W, 3]``, F times.
     """
-    decoder = PortraitDecoder(portrait)
+    decoder = refined_decoder(portrait, compensator)
     yield from decoder.render_many(motion.displacement, motion.rotation, motion.translation, paste_back=paste_back)

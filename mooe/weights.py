@@ -14,6 +14,7 @@ from torch import nn
 from mooe.errors import WeightsError
 
 if TYPE_CHECKING:
+    from mooe.decoder.compensator import PortraitCompensator
     from mooe.pipeline import MoEEPipeline
 
 COMPONENTS = ("codec", "unet", "adapters", "emotion_encoder", "pose_predictor")
@@ -30,6 +31,21 @@ def control_folder(name: str) -> Path:
     if not (folder / "config.json").is_file():
         raise WeightsError(f"The weights of the {name} control inside the package are missing: reinstall mooe.")
     return folder
+
+
+def embedded_compensator() -> PortraitCompensator | None:
+    """The learned stages of the decoder inside the package; nothing if the weights there have none."""
+    from mooe.decoder.compensator import PortraitCompensator
+
+    folder = embedded_folder() / "compensator"
+    if not (folder / "config.json").is_file():
+        return None
+    try:
+        model = PortraitCompensator.from_pretrained(folder)
+    except (OSError, RuntimeError, ValueError) as error:
+        raise WeightsError("The decoder's weights inside the package cannot be loaded: reinstall mooe.") from error
+    check_finite(model, "compensator")
+    return own_memory(model.eval())  # type: ignore[return-value]
 
 
 def fast_dtype() -> torch.dtype:

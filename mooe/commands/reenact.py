@@ -110,10 +110,12 @@ def _write(
     from mooe.media import VideoWriter, read_image, shrink_to, write_json
     from mooe.media.video import SOUND_RATE
     from mooe.report import StageClock, versions
+    from mooe.weights import embedded_compensator
 
     clock = StageClock()
     with clock.stage("portrait"):
         source = read_portrait(shrink_to(read_image(portrait), MAX_VIDEO_SIDE), face, size)
+        compensator = embedded_compensator()
     with clock.stage("tracking"):
         motion, bridged = drive.motion(source)
     heard = drive.sound()
@@ -123,7 +125,7 @@ def _write(
         clock.stage("video"),
         VideoWriter(out, width, height, audio=sound, sample_rate=SOUND_RATE, force=force) as writer,
     ):
-        for frame in render_motion(source, motion, paste_back=paste_back):
+        for frame in render_motion(source, motion, paste_back=paste_back, compensator=compensator):
             writer.write(frame)
     if report is not None:
         found = {"frames": len(motion), "frames_without_face": bridged, "wall_seconds": dict(clock.seconds)}

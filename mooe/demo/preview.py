@@ -7,7 +7,8 @@ import torch
 from numpy.typing import NDArray
 
 from mooe.audio.constants import SAMPLE_RATE
-from mooe.decoder import PortraitDecoder, SourcePortrait
+from mooe.decoder import SourcePortrait
+from mooe.decoder.refinement import refined_decoder
 from mooe.emotion import EmotionMix
 from mooe.motion.controls import Controls
 from mooe.motion.sampling import Guidance, WindowInputs, WindowSampler
@@ -54,4 +55,4 @@ class EmotionPreview:
     def draw(self, portrait: SourcePortrait, mix: EmotionMix) -> NDArray[np.uint8]:
         """The head crop at the mixture, uint8 RGB ``[size, size, 3]``."""
         still = np.zeros(3, np.float32)
-        return PortraitDecoder(portrait).render(self.displacement(mix), still, still)
+        return refined_decoder(portrait, self._pipeline.compensator).render(self.displacement(mix), still, still)

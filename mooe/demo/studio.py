@@ -213,7 +213,7 @@ class Studio:
 
     def animate(self, portrait: SourcePortrait, motion: FaceMotion) -> Iterator[Image]:
         """Frames of a portrait that moves as `motion` says; visitors take turns between them."""
-        frames = render_motion(portrait, motion)
+        frames = render_motion(portrait, motion, compensator=self._pipeline.compensator)
         while True:
             with self._lock:
                 frame = next(frames, None)
