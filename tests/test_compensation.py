@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,14 @@ from mooe.decoder.codebooks import Codebook
 from mooe.decoder.compensator import PortraitCompensator
 from mooe.decoder.decoder import BATCH
 from mooe.decoder.eyes import gaze_shifts
-from mooe.decoder.refinement import PortraitRefiner, allowed, cut_square, refined_decoder, region_shares
+from mooe.decoder.refinement import (
+    PortraitRefiner,
+    allowed,
+    cut_square,
+    lid_closing,
+    refined_decoder,
+    region_shares,
+)
 from mooe.errors import ConfigError, MooeError
 from mooe.face.topology import arkit_to_displacement, arkit_vector
 from mooe.face.tracker import FaceTracker
@@ -129,6 +137,18 @@ class TestStages:
         assert changed.any()
         assert not changed[~near].any()
 
+    def test_nothing_is_filled_where_nothing_opens_or_closes(self, portrait: SourcePortrait) -> None:
+        plain = PortraitDecoder(portrait)
+        refined = refined_decoder(portrait, shaken(small_model(use_motion_book=False)))
+        turned = np.zeros((478, 3), np.float32), TURN, SHIFT
+        maps = plain.maps(*turned)
+        assert not maps.mouth_mask.any() and max(lid_closing(maps)) == 0
+        assert np.array_equal(refined.render(*turned), plain.render(*turned))
+        closing = [lid_closing(plain.maps(arkit_to_displacement(arkit_vector({"eyeBlinkLeft": w})), TURN, SHIFT))
+                   for w in (0.0, 0.3, 0.6, 1.0)]  # fmt: skip
+        assert all(a[1] <= b[1] for a, b in itertools.pairwise(closing)) and closing[-1][1] == 1.0
+        assert all(one[0] == 0 for one in closing)
+
     def test_flow_changes_outside_the_face_alone(self, portrait: SourcePortrait) -> None:
         maps = PortraitDecoder(portrait).maps(ACTING, TURN, SHIFT)
         ((flow, visibility),) = PortraitRefiner(shaken(small_model()), portrait).motion([maps])
@@ -167,8 +187,8 @@ class TestStages:
 
     def test_a_square_is_cut_without_resampling(self) -> None:
         picture = torch.rand(1, 3, 256, 256)
-        square = cut_square(picture, torch.tensor([[40.0, 60.0]]), torch.tensor([128.0]))
-        assert torch.allclose(square, picture[..., 60:188, 40:168], atol=1e-4)
+        square = cut_square(picture, torch.tensor([[40.0, 60.0]]), torch.tensor([64.0]))
+        assert torch.allclose(square, picture[..., 60:124, 40:104], atol=1e-4)
 
     @pytest.mark.parametrize("scales", [(), (32, 16), (16, 20)])
     def test_unknown_scales_are_refused(self, scales: tuple[int, ...]) -> None:

@@ -20,7 +20,15 @@ from torch.nn import functional as F
 
 from mooe.config import load_config
 from mooe.decoder.compensator import FLOW_UNIT, PortraitCompensator
-from mooe.decoder.refinement import appearance_inputs, cut_square, motion_inputs, outside_face, region_shares, warp
+from mooe.decoder.refinement import (
+    PLACES,
+    appearance_inputs,
+    cut_square,
+    motion_inputs,
+    outside_face,
+    region_shares,
+    warp,
+)
 from training.codebook_care import revive_codes, share_counts
 from training.common import LoopConfig, TrainingLoop, arguments, run_command, take_streams
 from training.corpus.frames import FrameSample, load_shard, shard_files
@@ -28,6 +36,7 @@ from training.decoder_losses import gradient_pyramid, gradients, local_contrast,
 from training.patch_discriminator import PatchDiscriminator
 
 _CONDITION_CHANNELS = 8  # the discriminator's: the photograph's face, the regions' shares, where the fill may act
+_PLACE_SHARES = (0.7, 0.15, 0.15)  # of the samples: mouths, right eyes, left eyes
 _PICTURE = 128  # side at which warped pictures are compared
 
 
@@ -80,7 +89,10 @@ class DecoderConfig:
 
 @dataclass
 class FrameBatch:
-    """Samples as tensors; see :class:`~training.corpus.frames.FrameSample`. Lengths are shares of the frame's side."""
+    """Samples as tensors; see :class:`~training.corpus.frames.FrameSample`. Lengths are shares of the frame's side.
+
+    ``place`` says which of :data:`~mooe.decoder.refinement.PLACES` is filled in, int64 ``[B]``.
+    """
 
     source: Tensor
     render: Tensor
@@ -91,6 +103,7 @@ class FrameBatch:
     known: Tensor
     points: Tensor
     source_points: Tensor
+    place: Tensor
 
     def to(self, device: torch.device) -> FrameBatch:
         """All of it on another device."""
@@ -122,7 +135,11 @@ def stack(samples: Sequence[FrameSample], streams: Sequence[np.random.Generator]
     flipped = [torch.where(mirrored[:, 0], torch.stack([1 - p[..., 0], p[..., 1]], -1), p) for p in places]
     gain = torch.tensor([stream.normal(1, 0.08) for stream in streams]).clamp(0.7, 1.2)[:, None, None, None]
     light = [(x * gain).clamp(0, 1) for x in (source, render, target)]
-    return FrameBatch(light[0], light[1], light[2], regions, shift * sign, residual * sign, known, *flipped)
+    place = torch.tensor([int(stream.choice(len(PLACES), p=_PLACE_SHARES)) for stream in streams])
+    points, source_points = flipped
+    return FrameBatch(
+        light[0], light[1], light[2], regions, shift * sign, residual * sign, known, points, source_points, place
+    )
 
 
 class DecoderStage:
@@ -208,8 +225,9 @@ class DecoderStage:
         """Loss of appearance compensation, and figures; ``adversarial``: the discriminator teaches as well."""
         weights = self.config.weights
         inputs, free, square = appearance_inputs(
-            batch.render, batch.source, batch.shift, batch.regions, visibility, batch.points, batch.source_points
-        )
+            batch.render, batch.source, batch.shift, batch.regions, visibility, batch.points, batch.source_points,
+            batch.place,
+        )  # fmt: skip
         found = self.model.appearance(inputs)  # type: ignore[misc]
         target, drawn = cut_square(batch.target, *square), inputs[:, :3]
         fill = found.weight * free

@@ -19,11 +19,11 @@ from mooe.decoder.codebooks import Codebook, CodebookRetrieval
 from mooe.errors import ConfigError
 
 MOTION_SIZE = 64  # side of the whole frame that motion compensation sees
-APPEARANCE_SIZE = 128  # side of the face square that appearance compensation sees
+APPEARANCE_SIZE = 64  # side of the squares at mouth and eyes that appearance compensation sees
 MOTION_CHANNELS, APPEARANCE_CHANNELS = 14, 13
 FLOW_UNIT = 1 / 32  # of the frame's side: the unit of flows inside the networks
 _SCALES = (16, 32, 64)
-_MOTION_TOKENS, _APPEARANCE_TOKENS = 8, 16  # in each direction; motion is smooth
+_TOKENS = 8  # in each direction
 _MOST_FLOW = 1.0  # flow units that one scale adds at most
 _COLORFUL = 0.05  # deviation of red and blue from green, 0..1, at which a picture counts as fully coloured
 
@@ -46,8 +46,8 @@ class AppearanceResidual(NamedTuple):
     """What appearance compensation adds.
 
     Attributes:
-        change: to the colours, ``[B, 3, 128, 128]``, white is 1.
-        weight: before it is confined, ``[B, 1, 128, 128]`` in 0..1.
+        change: to the colours, ``[B, 3, 64, 64]``, white is 1.
+        weight: before it is confined, ``[B, 1, 64, 64]`` in 0..1.
         loss: of the codes, a scalar.
     """
 
@@ -77,7 +77,7 @@ def _zero(module: nn.Conv2d) -> nn.Conv2d:
 
 
 class _Encoder(nn.Module):
-    """Feature maps of 64, 32 and 16 px."""
+    """Feature maps of the inputs' size, half and a quarter of it."""
 
     def __init__(self, inputs: int, channels: Sequence[int]) -> None:
         super().__init__()
@@ -97,12 +97,15 @@ class _Encoder(nn.Module):
 
 
 def _retrievals(
-    book: Codebook, channels: Sequence[int], scales: Sequence[int], dim: int, tokens: int, num_heads: int
+    book: Codebook, channels: Sequence[int], scales: Sequence[int], dim: int, num_heads: int, shrunk: int = 1
 ) -> nn.ModuleDict:
+    """One retrieval a scale, on maps of a ``shrunk``-th of its side."""
     by_size = dict(zip(_SCALES, reversed(channels), strict=True))
     return nn.ModuleDict(
         {
-            str(size): CodebookRetrieval(book, number, by_size[size], size // tokens, dim, tokens, num_heads)
+            str(size): CodebookRetrieval(
+                book, number, by_size[size], size // shrunk // _TOKENS, dim, _TOKENS, num_heads
+            )
             for number, size in enumerate(scales)
         }
     )
@@ -118,7 +121,7 @@ class MotionCompensator(nn.Module):
         fine, middle, coarse = channels
         self.book = book
         self.encoder = _Encoder(MOTION_CHANNELS, channels)
-        self.retrievals = _retrievals(book, channels, scales, dim, _MOTION_TOKENS, num_heads)
+        self.retrievals = _retrievals(book, channels, scales, dim, num_heads)
         self.up = nn.ModuleDict({"32": nn.Conv2d(coarse, middle, 1), "64": nn.Conv2d(middle, fine, 1)})
         self.embed = nn.ModuleDict({"32": nn.Conv2d(3, middle, 1), "64": nn.Conv2d(3, fine, 1)})
         self.mix = nn.ModuleDict(
@@ -157,7 +160,7 @@ class AppearanceCompensator(nn.Module):
         fine, middle, coarse = channels
         self.book = book
         self.encoder = _Encoder(4 * APPEARANCE_CHANNELS, channels)
-        self.retrievals = _retrievals(book, channels, scales, dim, _APPEARANCE_TOKENS, num_heads)
+        self.retrievals = _retrievals(book, channels, scales, dim, num_heads, shrunk=2)
         by_size = dict(zip(_SCALES, (coarse, middle, fine), strict=True))
         self.transforms = nn.ModuleDict({str(s): _zero(nn.Conv2d(by_size[s], 2 * by_size[s], 1)) for s in scales})
         self.up = nn.ModuleDict({"32": _convolution(coarse, middle), "64": _convolution(middle, fine)})
@@ -165,7 +168,7 @@ class AppearanceCompensator(nn.Module):
         self.head = _zero(_convolution(fine, 16))
 
     def forward(self, inputs: Tensor) -> AppearanceResidual:
-        """``inputs`` is ``[B, 13, 128, 128]`` from :func:`~mooe.decoder.refinement.appearance_inputs`."""
+        """``inputs`` is ``[B, 13, 64, 64]`` from :func:`~mooe.decoder.refinement.appearance_inputs`."""
         fine, middle, coarse = self.encoder(F.pixel_unshuffle(inputs, 2))
         hidden = coarse
         loss = inputs.new_zeros(())
@@ -198,7 +201,8 @@ class PortraitCompensator(ModelMixin, ConfigMixin, PeftAdapterMixin):
     Args:
         use_motion_book: refine flow and visibility; without it they stay geometry's.
         use_appearance_book: fill what the photograph does not show.
-        scales: sides of the maps at which the books are asked, coarsest first; any of 16, 32 and 64.
+        scales: sides of the maps at which the books are asked, coarsest first; any of 16, 32 and 64. Those are the
+            motion's maps; the appearance's are half as large.
         share_codes: nested shares of the books, see :class:`~mooe.decoder.codebooks.Codebook`.
         motion_codes, motion_code_dim, appearance_codes, appearance_code_dim: sizes of the books.
         motion_channels, appearance_channels: of the maps of 64, 32 and 16 px.

@@ -25,11 +25,14 @@ from mooe.weights import fast_dtype
 
 _KEYPOINTS = (10, 152, 234, 454, 33, 263, 4, 61, 291, 13, 14, 105, 334)
 _HEAT_WIDTH = 0.03  # of the frame's side
-_CORNERS = (33, 263, 61, 291)  # outer eye corners and mouth corners: the square's middle
-_SQUARE_SIDE = 1.02  # of the face's height in the photograph
+# where appearance compensation looks, and the two landmarks between which its square's middle lies
+PLACES = {"mouth": (61, 291), "right eye": (33, 133), "left eye": (362, 263)}
+_LIDS = ((159, 145), (386, 374))  # middle of the upper and the lower lid, right and left
+_LID_MOVED, _LID_RANGE = 0.9, 0.3  # opening, against the photograph's, below which lids are looked at; and fully
+_SQUARE_SIDE = 0.51  # of the face's height in the photograph
 _TOP, _CHIN = 10, 152
 _LEAST_WEIGHT = 1e-3
-_MOUTH_REACH = 2  # pixels of the face square that the fill goes beyond the open mouth
+_MOUTH_REACH = 2  # pixels of the square that the fill goes beyond the open mouth
 _KINDS = 4  # of the region map, without the outside
 
 
@@ -92,27 +95,29 @@ def outside_face(inputs: Tensor) -> Tensor:
     return (1 - F.avg_pool2d(near, 3, 1, 1, count_include_pad=False)).clamp(0, 1)
 
 
-def face_square(points: Tensor, source_points: Tensor, size: int) -> tuple[Tensor, Tensor]:
-    """First column and row of the square about a face, whole pixels ``[B, 2]``, and its side ``[B]``.
+def detail_squares(points: Tensor, source_points: Tensor, place: Tensor, size: int) -> tuple[Tensor, Tensor]:
+    """First column and row of squares about mouths and eyes, whole pixels ``[B, 2]``, and their sides ``[B]``.
 
     The side depends on the photograph alone, so that it does not change as the mouth opens.
 
     Args:
-        points: where the square's face is, ``[B, 478, 2]``, shares of the frame's side.
+        points: of the face, ``[B, 478, 2]``, shares of the frame's side.
         source_points: the photograph's landmarks, likewise.
+        place: int64 ``[B]``, which of :data:`PLACES`.
         size: side of the frame in pixels.
     """
     height = (source_points[:, _CHIN] - source_points[:, _TOP]).norm(dim=-1)
     side = (_SQUARE_SIDE * height * size).round().clamp(min=8.0)
-    # a face that nearly fills 128 px of a 256-px frame is not resampled at all
+    # in a 256-px frame that a face half fills nothing is resampled at all
     usual = APPEARANCE_SIZE * size / 256
     side = torch.where((side - usual).abs() < 0.06 * usual, torch.full_like(side, round(usual)), side)
-    middle = points[:, list(_CORNERS)].mean(1) * size
+    corners = torch.tensor(list(PLACES.values()), device=points.device)[place]
+    middle = points.gather(1, corners[..., None].expand(-1, -1, 2)).mean(1) * size
     return (middle - side[:, None] / 2).round(), side
 
 
 def cut_square(picture: Tensor, corner: Tensor, side: Tensor) -> Tensor:
-    """Cut squares out of ``[B, C, h, w]`` and scale them to 128 px; corner and side in the picture's pixels."""
+    """Cut squares out of ``[B, C, h, w]`` and scale them to 64 px; corner and side in the picture's pixels."""
     size = picture.shape[-1]
     scale = side / size
     center = (2 * corner + side[:, None]) / size - 1
@@ -122,27 +127,37 @@ def cut_square(picture: Tensor, corner: Tensor, side: Tensor) -> Tensor:
 
 def appearance_inputs(
     frame: Tensor, photo: Tensor, shift: Tensor, regions: Tensor, visibility: Tensor, points: Tensor,
-    source_points: Tensor,
+    source_points: Tensor, place: Tensor,
 ) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:  # fmt: skip
-    """What appearance compensation sees, where it may act, and the squares that both were cut from.
+    """What appearance compensation sees of a mouth or an eye, where it may act, and the squares it was cut from.
 
     Args:
         frame: what geometry drew ``[B, 3, size, size]``.
         photo, shift, regions, points, source_points: as of :func:`motion_inputs`.
         visibility: ``[B, 1, size, size]``.
+        place: int64 ``[B]``, which of :data:`PLACES`.
 
     Returns:
-        ``[B, 13, 128, 128]``; where it may act ``[B, 1, 128, 128]`` in 0..1; corners and sides of the squares.
+        ``[B, 13, 64, 64]``; where it may act ``[B, 1, 64, 64]`` in 0..1; corners and sides of the squares.
     """
     size = frame.shape[-1]
-    corner, side = face_square(points, source_points, size)
-    own = face_square(source_points, source_points, size)
+    corner, side = detail_squares(points, source_points, place, size)
+    own = detail_squares(source_points, source_points, place, size)
     pieces = cut_square(torch.cat([frame, regions, visibility], 1), corner, side)
     drawn, shares, visible = pieces.split([3, _KINDS, 1], 1)
     ratio = shift.shape[-1] / size
     moved = cut_square(shift, corner * ratio, side * ratio) / FLOW_UNIT
     inputs = torch.cat([drawn, cut_square(photo, *own), shares, visible, moved], 1)
     return inputs, allowed(shares, visible), (corner, side)
+
+
+def lid_closing(maps: RenderMaps) -> list[float]:
+    """How far the right and the left lid have come down from where the photograph has them, 0 to 1."""
+    found = []
+    for upper, lower in _LIDS:
+        gap, gap_now = (float(np.linalg.norm(p[upper] - p[lower])) for p in (maps.source_points, maps.points))
+        found.append(float(np.clip((_LID_MOVED - gap_now / max(gap, 1e-6)) / _LID_RANGE, 0, 1)))
+    return found
 
 
 def allowed(shares: Tensor, visible: Tensor) -> Tensor:
@@ -238,21 +253,31 @@ class PortraitRefiner:
         """Stage 3; see :class:`AppearanceRefiner`."""
         if self.model.appearance is None:
             raise ConfigError("The model has no appearance book: leave appearance compensation out.")
+        fills = [(frame.astype(np.float32), np.zeros(frame.shape[:2], np.float32)) for frame in frames]
+        asked = [(index, *one) for index, one_maps in enumerate(maps) for one in _places(one_maps)]
+        if not asked:
+            return fills
+        rows, place = [one[0] for one in asked], [one[1] for one in asked]
         drawn = torch.cat([picture_tensor(frame, self.device) for frame in frames])
         seen = torch.from_numpy(np.stack(visibility)).to(self.device)[:, None]
         shift, regions, points, source_points = self._tensors(maps)
-        photo = self.photo.expand(len(frames), -1, -1, -1)
         inputs, free, (corners, sides) = appearance_inputs(
-            drawn, photo, shift, regions, seen, points, source_points
-        )
+            drawn[rows], self.photo.expand(len(rows), -1, -1, -1), shift[rows], regions[rows], seen[rows],
+            points[rows], source_points[rows], torch.tensor(place, device=self.device),
+        )  # fmt: skip
         with self._precision():
             found = self.model.appearance(_channels_last(inputs))
         weights = found.weight.float() * free
         pieces = torch.cat([255 * found.change.float(), weights], 1).permute(0, 2, 3, 1).cpu().numpy()
-        return [
-            _placed(frame, piece, (int(corner[0]), int(corner[1])), int(side))
-            for frame, piece, corner, side in zip(frames, pieces, corners, sides, strict=True)
-        ]
+        for (index, _, strength), piece, corner, side in zip(asked, pieces, corners, sides, strict=True):
+            _lay_in(*fills[index], piece, strength, (int(corner[0]), int(corner[1])), int(side))
+        return [(np.clip(fill, 0, 255), weight) for fill, weight in fills]
+
+
+def _places(maps: RenderMaps) -> list[tuple[int, float]]:
+    """Where a frame is looked at, by numbers of :data:`PLACES`, and how strongly: open mouths, lids that come down."""
+    lids = [(1 + side, closing) for side, closing in enumerate(lid_closing(maps)) if closing > 0]
+    return [(0, 1.0), *lids] if maps.mouth_mask.any() else lids
 
 
 class MotionRefiner:
@@ -291,15 +316,17 @@ def _channels_last(inputs: Tensor) -> Tensor:
     return inputs.contiguous(memory_format=torch.channels_last)
 
 
-def _placed(frame: Image, piece: Float, corner: tuple[int, int], side: int) -> tuple[Float, Float]:
-    """The fill and its weight at the size of a frame, from those of its face square ``[128, 128, 4]``."""
-    fill, weight = frame.astype(np.float32), np.zeros(frame.shape[:2], np.float32)
+def _lay_in(
+    fill: Float, weight: Float, piece: Float, strength: float, corner: tuple[int, int], side: int
+) -> None:
+    """Add the fill of a square ``[64, 64, 4]`` to that of a frame, and set its weight, in place."""
     piece = resize(piece, (side, side))
     left, top = corner
     x0, y0 = max(left, 0), max(top, 0)
-    x1, y1 = min(left + side, frame.shape[1]), min(top + side, frame.shape[0])
+    x1, y1 = min(left + side, fill.shape[1]), min(top + side, fill.shape[0])
     if x0 < x1 and y0 < y1:
         part = piece[y0 - top : y1 - top, x0 - left : x1 - left]
-        fill[y0:y1, x0:x1] += part[..., :3]
-        weight[y0:y1, x0:x1] = np.where(part[..., 3] > _LEAST_WEIGHT, part[..., 3], 0)
-    return np.clip(fill, 0, 255), weight
+        own = np.where(part[..., 3] > _LEAST_WEIGHT, strength * part[..., 3], 0)
+        stronger = own > weight[y0:y1, x0:x1]
+        fill[y0:y1, x0:x1] += part[..., :3] * stronger[..., None]
+        weight[y0:y1, x0:x1] = np.where(stronger, own, weight[y0:y1, x0:x1])
