@@ -26,6 +26,7 @@ from mooe.decoder.refinement import (
     cut_square,
     motion_inputs,
     outside_face,
+    photo_squares,
     region_shares,
     warp,
 )
@@ -224,8 +225,9 @@ class DecoderStage:
     ) -> tuple[Tensor, dict[str, float]]:
         """Loss of appearance compensation, and figures; ``adversarial``: the discriminator teaches as well."""
         weights = self.config.weights
+        own = photo_squares(batch.source, batch.source_points, batch.place)
         inputs, free, square = appearance_inputs(
-            batch.render, batch.source, batch.shift, batch.regions, visibility, batch.points, batch.source_points,
+            batch.render, own, batch.shift, batch.regions, visibility, batch.points, batch.source_points,
             batch.place,
         )  # fmt: skip
         found = self.model.appearance(inputs)  # type: ignore[misc]

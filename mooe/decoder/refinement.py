@@ -125,15 +125,21 @@ def cut_square(picture: Tensor, corner: Tensor, side: Tensor) -> Tensor:
     return F.grid_sample(picture, grid, padding_mode="border", align_corners=False)
 
 
+def photo_squares(photo: Tensor, source_points: Tensor, place: Tensor) -> Tensor:
+    """The photograph's own mouths and eyes, ``[B, 3, 64, 64]``; arguments as of :func:`appearance_inputs`."""
+    return cut_square(photo, *detail_squares(source_points, source_points, place, photo.shape[-1]))
+
+
 def appearance_inputs(
-    frame: Tensor, photo: Tensor, shift: Tensor, regions: Tensor, visibility: Tensor, points: Tensor,
+    frame: Tensor, own: Tensor, shift: Tensor, regions: Tensor, visibility: Tensor, points: Tensor,
     source_points: Tensor, place: Tensor,
 ) -> tuple[Tensor, Tensor, tuple[Tensor, Tensor]]:  # fmt: skip
     """What appearance compensation sees of a mouth or an eye, where it may act, and the squares it was cut from.
 
     Args:
         frame: what geometry drew ``[B, 3, size, size]``.
-        photo, shift, regions, points, source_points: as of :func:`motion_inputs`.
+        own: the same place of the photograph, from :func:`photo_squares`.
+        shift, regions, points, source_points: as of :func:`motion_inputs`.
         visibility: ``[B, 1, size, size]``.
         place: int64 ``[B]``, which of :data:`PLACES`.
 
@@ -142,12 +148,10 @@ def appearance_inputs(
     """
     size = frame.shape[-1]
     corner, side = detail_squares(points, source_points, place, size)
-    own = detail_squares(source_points, source_points, place, size)
-    pieces = cut_square(torch.cat([frame, regions, visibility], 1), corner, side)
-    drawn, shares, visible = pieces.split([3, _KINDS, 1], 1)
+    drawn, shares, visible = (cut_square(picture, corner, side) for picture in (frame, regions, visibility))
     ratio = shift.shape[-1] / size
     moved = cut_square(shift, corner * ratio, side * ratio) / FLOW_UNIT
-    inputs = torch.cat([drawn, cut_square(photo, *own), shares, visible, moved], 1)
+    inputs = torch.cat([drawn, own, shares, visible, moved], 1)
     return inputs, allowed(shares, visible), (corner, side)
 
 
@@ -199,6 +203,7 @@ class PortraitRefiner:
         self.photo = picture_tensor(portrait.frame, self.device)
         # frames join the picture without a seam
         self._window = fade_window(portrait.size, portrait.crop.free_sides(*portrait.picture.shape[:2]))
+        self._own: dict[int, Tensor] = {}  # the photograph's squares
         self._maps: list[RenderMaps] = []
         self._prepared: tuple[Tensor, Tensor, Tensor, Tensor] | None = None
 
@@ -257,14 +262,14 @@ class PortraitRefiner:
         asked = [(index, *one) for index, one_maps in enumerate(maps) for one in _places(one_maps)]
         if not asked:
             return fills
-        rows, place = [one[0] for one in asked], [one[1] for one in asked]
+        asked.sort(key=lambda one: one[1])
         drawn = torch.cat([picture_tensor(frame, self.device) for frame in frames])
         seen = torch.from_numpy(np.stack(visibility)).to(self.device)[:, None]
-        shift, regions, points, source_points = self._tensors(maps)
-        inputs, free, (corners, sides) = appearance_inputs(
-            drawn[rows], self.photo.expand(len(rows), -1, -1, -1), shift[rows], regions[rows], seen[rows],
-            points[rows], source_points[rows], torch.tensor(place, device=self.device),
-        )  # fmt: skip
+        squares = [
+            self._squares(drawn, seen, maps, [index for index, where, _ in asked if where == place], place)
+            for place in sorted({place for _, place, _ in asked})
+        ]
+        inputs, free, corners, sides = (torch.cat(parts) for parts in zip(*squares, strict=True))
         with self._precision():
             found = self.model.appearance(_channels_last(inputs))
         weights = found.weight.float() * free
@@ -272,6 +277,23 @@ class PortraitRefiner:
         for (index, _, strength), piece, corner, side in zip(asked, pieces, corners, sides, strict=True):
             _lay_in(*fills[index], piece, strength, (int(corner[0]), int(corner[1])), int(side))
         return [(np.clip(fill, 0, 255), weight) for fill, weight in fills]
+
+    def _squares(
+        self, drawn: Tensor, seen: Tensor, maps: Sequence[RenderMaps], rows: list[int], place: int
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Inputs, where to act, corners and sides of the squares at one place of some of the frames."""
+        tensors: Sequence[Tensor] = (drawn, *self._tensors(maps), seen)
+        if len(rows) < len(maps):  # mostly all frames are wanted, and large tensors need not be copied
+            tensors = [tensor[rows] for tensor in tensors]
+        drawn, shift, regions, points, source_points, seen = tensors
+        where = torch.full((len(rows),), place, device=self.device)
+        if place not in self._own:
+            self._own[place] = photo_squares(self.photo, source_points[:1], where[:1])
+        own = self._own[place].expand(len(rows), -1, -1, -1)
+        inputs, free, (corners, sides) = appearance_inputs(
+            drawn, own, shift, regions, seen, points, source_points, where
+        )
+        return inputs, free, corners, sides
 
 
 def _places(maps: RenderMaps) -> list[tuple[int, float]]:
