@@ -42,7 +42,9 @@ TEXTS = {
 # What people reach on films, for comparison (medians; range over clips)
 PEOPLE = {
     "shut_on_pbm": "0.88 (0.45 with other sound)", "correlation": "0.27", "jitter_mouth": "6.8 (4.1 to 9.4)",
-    "head_speed": "14 to 19", "head_range": "8 12 6 in 3-10 s", "blinks": "24",
+    "head_speed": "12 to 25", "head_range": "8 12 6 in 3-10 s", "blinks": "24",
+    # three films of people with their sound, from packages (psychopy's jwpIntro and testMovie, pliers' obama_speech)
+    "beats": "0.66 0.48 0.52", "beats_by_chance": "0.58 0.46 0.48",
 }  # fmt: skip
 _SILENT_SECONDS = 6.0
 _SYNC_WINDOW = 105  # frames: 75 are compared at the largest offset
@@ -192,7 +194,8 @@ def show_talking(title: str, rows: list[dict[str, Any]], together: dict[str, Any
         ("sync", "offset_frames", ""), ("sync", "confidence", ""), ("sync", "distance", ""),
         ("silence", "frames", ""), ("silence", "open_share", ""),
         ("jitter", "mouth", PEOPLE["jitter_mouth"]), ("head", "speed_mean", PEOPLE["head_speed"]),
-        ("head", "range", PEOPLE["head_range"]), ("beats", "score", ""), ("beats", "chance", ""),
+        ("head", "range", PEOPLE["head_range"]), ("beats", "score", PEOPLE["beats"]),
+        ("beats", "chance", PEOPLE["beats_by_chance"]),
         ("blinks", "per_minute", PEOPLE["blinks"]),
     ):  # fmt: skip
         values = [(row[group] or {}).get(name) for row in rows]
