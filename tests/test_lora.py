@@ -56,7 +56,8 @@ def fill(model: PortraitCompensator) -> torch.Tensor:
     """What the fill's retrieval makes of random maps."""
     assert model.appearance is not None
     retrieval = model.appearance.retrievals["16"]
-    maps = torch.randn(1, 96, 16, 16, generator=torch.Generator().manual_seed(0))
+    channels = model.config["appearance_channels"][2]
+    maps = torch.randn(1, channels, 8, 8, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         out: torch.Tensor = retrieval(maps, model.appearance.book).features
     return out
