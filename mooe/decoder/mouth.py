@@ -135,7 +135,7 @@ class MouthLayer:
         self._points = (points + stomion + (0, 0, _BEHIND_LIPS)).astype(np.float32)
         self._lower = ~upper
         self._faces = proxy.faces
-        dark = 0.34 * tone.lips + 0.06 * tone.exposure
+        dark = 0.2 * tone.lips + 0.03 * tone.exposure
         self._shadow_tint = 1 + (_SHADOW_TINT - 1) * tone.chroma
         self._dark = tone.apply((dark * (0.85, 0.6, 0.6)).astype(np.float32))
         self._colors = self._shade(proxy, teeth)
@@ -208,7 +208,7 @@ class MouthLayer:
         light = np.array([0.0, 0.42, 0.91], np.float32)
         diffuse = 0.82 + 0.18 * np.clip(proxy.normals @ light, 0, 1)
         depth = proxy.points[:, 2].max() - proxy.points[:, 2]
-        occlusion = np.clip(1.06 - depth / 0.75, 0.06, 1.0)
+        occlusion = np.clip(1.06 - depth / 0.56, 0.06, 1.0)
         albedo = proxy.albedo.copy()
         tooth = np.isin(proxy.part, (UPPER_TEETH, LOWER_TEETH))
         albedo[tooth] *= _TOOTH_LUMA * _TOOTH_TINT
@@ -220,7 +220,7 @@ class MouthLayer:
         # gums and tongue are as red as this person's lips are
         flesh = proxy.albedo.mean(1, keepdims=True) / 0.45 * self.tone.lips
         color[~tooth] = 0.35 * color[~tooth] + 0.5 * flesh[~tooth]
-        color[np.isin(proxy.part, (LOWER_TEETH, LOWER_GUM))] *= 0.98
+        color[np.isin(proxy.part, (LOWER_TEETH, LOWER_GUM))] *= 0.84
         color[proxy.part == TONGUE] *= _TONGUE_LIGHT
         half = np.array([0.0, 0.22, 0.975], np.float32)
         gloss = _GLOSS * self.tone.exposure * np.clip(proxy.normals @ half, 0, 1) ** 24

@@ -29,6 +29,8 @@ _HEAT_WIDTH = 0.03  # of the frame's side
 PLACES = {"mouth": (61, 291), "right eye": (33, 133), "left eye": (362, 263)}
 _LIDS = ((159, 145), (386, 374))  # middle of the upper and the lower lid, right and left
 _LID_MOVED, _LID_RANGE = 0.9, 0.3  # opening, against the photograph's, below which lids are looked at; and fully
+_MOUTH_MIDDLE, _EYES_OUTER = (13, 14), (33, 263)
+_WIDE, _WIDE_RANGE = 0.09, 0.12  # gap of the lips in eye distances from which less is filled in, and to which
 _SQUARE_SIDE = 0.51  # of the face's height in the photograph
 _TOP, _CHIN = 10, 152
 _LEAST_WEIGHT = 1e-3
@@ -153,6 +155,18 @@ def appearance_inputs(
     moved = cut_square(shift, corner * ratio, side * ratio) / FLOW_UNIT
     inputs = torch.cat([drawn, own, shares, visible, moved], 1)
     return inputs, allowed(shares, visible), (corner, side)
+
+
+def mouth_share(maps: RenderMaps) -> float:
+    """How much of a mouth's fill is used, 1 to .2.
+
+    Photographs and films show few mouths that are wide open: what is filled into those is a mean of smaller ones, and
+    paler than the dark that geometry draws.
+    """
+    upper, lower = maps.points[_MOUTH_MIDDLE[0]], maps.points[_MOUTH_MIDDLE[1]]
+    unit = float(np.linalg.norm(maps.source_points[_EYES_OUTER[0]] - maps.source_points[_EYES_OUTER[1]]))
+    wide = (float(np.linalg.norm(upper - lower)) / max(unit, 1e-6) - _WIDE) / _WIDE_RANGE
+    return 1 - 0.8 * float(np.clip(wide, 0, 1))
 
 
 def lid_closing(maps: RenderMaps) -> list[float]:
@@ -299,7 +313,7 @@ class PortraitRefiner:
 def _places(maps: RenderMaps) -> list[tuple[int, float]]:
     """Where a frame is looked at, by numbers of :data:`PLACES`, and how strongly: open mouths, lids that come down."""
     lids = [(1 + side, closing) for side, closing in enumerate(lid_closing(maps)) if closing > 0]
-    return [(0, 1.0), *lids] if maps.mouth_mask.any() else lids
+    return [(0, mouth_share(maps)), *lids] if maps.mouth_mask.any() else lids
 
 
 class MotionRefiner:
