@@ -1,6 +1,6 @@
 """One portrait in neutral and six emotions, with and without the decoder's codebooks, in one picture.
 
-    python bench/books.py OUT.png --portrait P.jpg --speech S.wav
+    python bench/books.py OUT.png --decoder runs/decoder/weights --portrait P.jpg --speech S.wav
 
 Upper row: geometry alone; lower row: with the books. All columns show the same moment, the one in which the neutral
 mouth is widest open, cut to the face.
@@ -25,8 +25,9 @@ sys.path.insert(0, str(ROOT))
 from mooe import MoEEPipeline  # noqa: E402
 from mooe.animation import render_motion  # noqa: E402
 from mooe.decoder import SourcePortrait  # noqa: E402
+from mooe.decoder.compensator import PortraitCompensator  # noqa: E402
 from mooe.emotion.taxonomy import EMOTIONS  # noqa: E402
-from mooe.errors import ConfigError, MooeError  # noqa: E402
+from mooe.errors import MooeError  # noqa: E402
 from mooe.face.regions import LIP_PAIRS  # noqa: E402
 from mooe.media import read_image  # noqa: E402
 from mooe.pipeline_output import FaceMotion  # noqa: E402
@@ -39,13 +40,13 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("out", type=Path)
+    parser.add_argument("--decoder", type=Path, required=True, help="weights of train_decoder.py")
     parser.add_argument("--portrait", type=Path, required=True)
     parser.add_argument("--speech", type=Path, required=True)
     given = parser.parse_args()
     try:
         pipeline = MoEEPipeline.from_pretrained()
-        if pipeline.compensator is None:
-            raise ConfigError("These weights have no codebooks: there is nothing to compare.")
+        books = PortraitCompensator.from_pretrained(given.decoder)
         portrait = pipeline.encode_portrait(read_image(given.portrait))
         motions = [_motion(pipeline, portrait, given.speech, name) for name in (None, *EMOTIONS)]
     except MooeError as error:
@@ -54,7 +55,7 @@ def main() -> None:
     height = motions[0].displacement[..., 1]
     moment = int((height[:, upper] - height[:, lower]).mean(1).argmax())
     rows = []
-    for model in (None, pipeline.compensator):
+    for model in (None, books):
         drawn = [next(islice(render_motion(portrait, _only(m, moment), compensator=model), 1)) for m in motions]
         rows.append(np.concatenate([_face(portrait, frame) for frame in drawn], axis=1))
     Image.fromarray(np.concatenate(rows)).save(given.out)
