@@ -86,7 +86,8 @@ class Codebook(nn.Module):
         indices = nearest + self.share(scale).start
         if self.training:
             self._count(indices, unit.detach(), scale)
-        return unit + (chosen - unit).detach(), indices, loss
+        # exactly the codes, as where nothing learns
+        return chosen.detach() + (unit - unit.detach()), indices, loss
 
     def crowding(self, queries: Tensor, scale: int) -> Tensor:
         """How much queries ``[B, N, code_dim]`` lean to codes that are used more than others.
