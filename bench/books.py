@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from itertools import islice
 from pathlib import Path
 
 import cv2
@@ -56,7 +55,7 @@ def main() -> None:
     moment = int((height[:, upper] - height[:, lower]).mean(1).argmax())
     rows = []
     for model in (None, books):
-        drawn = [next(islice(render_motion(portrait, _only(m, moment), compensator=model), 1)) for m in motions]
+        drawn = [next(render_motion(portrait, _only(m, moment), compensator=model)) for m in motions]
         rows.append(np.concatenate([_face(portrait, frame) for frame in drawn], axis=1))
     Image.fromarray(np.concatenate(rows)).save(given.out)
 

@@ -42,8 +42,9 @@ TEXTS = {
 # What people reach on films, for comparison (medians; range over clips)
 PEOPLE = {
     "shut_on_pbm": "0.88 (0.45 with other sound)", "correlation": "0.27", "jitter_mouth": "6.8 (4.1 to 9.4)",
-    "head_speed": "12 to 25", "head_range": "8 12 6 in 3-10 s", "blinks": "24",
-    # three films of people with their sound, from packages (psychopy's jwpIntro and testMovie, pliers' obama_speech)
+    "head_speed": "14 to 19 (12 14 25)", "head_range": "8 12 6 in 3-10 s", "blinks": "24",
+    # three films of people with their sound, from packages (psychopy's jwpIntro and testMovie, pliers' obama_speech),
+    # of which the head's speed stands in brackets
     "beats": "0.66 0.48 0.52", "beats_by_chance": "0.58 0.46 0.48",
 }  # fmt: skip
 _SILENT_SECONDS = 6.0
