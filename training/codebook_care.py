@@ -34,7 +34,8 @@ def revive_codes(books: Iterable[Codebook], step: int, steps: int, see: Callable
 
 
 def share_counts(books: Iterable[Codebook]) -> None:
-    """Make how often codes are used that of all processes' batches together."""
+    """Make the codes and how often they are used those of all processes' batches together."""
     if PartialState().num_processes > 1:
         for book in books:
             book.hits.copy_(reduce(book.hits, "mean"))
+            book.codes.copy_(reduce(book.codes, "mean"))

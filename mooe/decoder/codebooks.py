@@ -2,7 +2,9 @@
 
 After "Synergizing Motion and Appearance: Multi-Scale Compensatory Codebooks for Talking Head Video Generation" (CVPR
 2025): coarse scales use the first codes of a book, finer ones these and more (nested shares). Codes lie on a sphere,
-as in ViT-VQGAN (Yu et al., 2022), which keeps more of them in use.
+as in ViT-VQGAN (Yu et al., 2022); they are means of the queries they serve (Razavi et al., 2019), and queries are
+centred and scaled before they are looked up (as Huh et al., 2023, do with the codes). Without these three, queries
+gather at a few codes.
 """
 
 from __future__ import annotations
@@ -16,8 +18,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 _COMMITMENT = 0.25  # beta of van den Oord et al., 2017
-_BALANCE, _SOFTNESS = 1.0, 0.1  # weight of the loss against crowding; of the soft choice that it looks at
-_USAGE_DECAY = 0.99
+_VARIETY = 1.0  # weight of the loss against queries that vary in one direction alone
+_USAGE_DECAY = 0.99  # of the hits and of the means that the codes are
+_CENTRING = 0.02  # how much the last batch counts for the queries' mean and deviation
 _DEAD = 0.03  # of the hits that a code would have if all had as many
 
 
@@ -27,7 +30,7 @@ class Retrieved(NamedTuple):
     Attributes:
         features: ``[B, C, h, w]``.
         indices: int64 ``[B, h * w]``, the codes' numbers.
-        loss: commitment and code loss, a scalar.
+        loss: of the queries, a scalar.
     """
 
     features: Tensor
@@ -49,8 +52,9 @@ class Codebook(nn.Module):
     def __init__(self, num_codes: int, code_dim: int, num_scales: int, share_codes: bool = True) -> None:
         super().__init__()
         self.num_scales, self.share_codes = num_scales, share_codes
-        self.codes = nn.Parameter(F.normalize(torch.randn(num_codes, code_dim), dim=-1))
+        self.codes: Tensor
         self.hits: Tensor
+        self.register_buffer("codes", F.normalize(torch.randn(num_codes, code_dim), dim=-1))
         self.register_buffer("hits", torch.ones(num_codes))
         # of the last batch, by scale, [B, N, code_dim]
         self._queries: dict[int, Tensor] = {}
@@ -81,31 +85,27 @@ class Codebook(nn.Module):
         chosen = vectors[nearest]
         if not torch.is_grad_enabled() and not self.training:
             return chosen, nearest + self.share(scale).start, queries.new_zeros(())
-        loss = (chosen - unit.detach()).square().sum(-1).mean()
-        loss = loss + _COMMITMENT * (chosen.detach() - unit).square().sum(-1).mean()
+        loss = _COMMITMENT * (chosen - unit).square().sum(-1).mean()
         indices = nearest + self.share(scale).start
         if self.training:
-            self._count(indices, unit.detach(), scale)
+            self._queries[scale] = unit.detach()
+            if torch.is_grad_enabled():
+                self._follow(indices, unit.detach(), scale)
         # exactly the codes, as where nothing learns
-        return chosen.detach() + (unit - unit.detach()), indices, loss
+        return chosen + (unit - unit.detach()), indices, loss
 
-    def crowding(self, queries: Tensor, scale: int) -> Tensor:
-        """How much queries ``[B, N, code_dim]`` lean to codes that are used more than others.
-
-        The mean of these codes' log relative hits; it draws queries and seldom used codes together, without which a
-        few codes come to serve all. Taken against past hits it stays a mean over queries, whatever batch they are in.
-        """
-        likeness = F.normalize(queries, dim=-1) @ self.vectors(scale).T
-        relative = self.hits[self.share(scale)]
-        relative = (relative / relative.mean()).clamp(min=_DEAD).log()
-        return ((likeness / _SOFTNESS).softmax(-1) * relative).sum(-1).mean()
-
-    def _count(self, indices: Tensor, unit: Tensor, scale: int) -> None:
+    @torch.no_grad()
+    def _follow(self, indices: Tensor, unit: Tensor, scale: int) -> None:
+        """Let the codes follow the means of their queries, each code as fast as it is used."""
         part = self.share(scale)
-        found = torch.bincount(indices.flatten(), minlength=len(self.codes)).to(self.hits.dtype)[part]
-        relative = found * (len(found) / indices.numel())
-        self.hits[part] = _USAGE_DECAY * self.hits[part] + (1 - _USAGE_DECAY) * relative
-        self._queries[scale] = unit
+        count = part.stop - part.start
+        chosen = F.one_hot(indices.flatten() - part.start, count).to(self.codes.dtype)
+        relative = chosen.sum(0) * (count / len(chosen))
+        gathered = chosen.T @ unit.flatten(0, 1).to(self.codes.dtype) * (count / len(chosen))
+        hits = _USAGE_DECAY * self.hits[part] + (1 - _USAGE_DECAY) * relative
+        mean = _USAGE_DECAY * self.hits[part, None] * self.codes[part] + (1 - _USAGE_DECAY) * gathered
+        self.codes[part] = F.normalize(mean, dim=-1)
+        self.hits[part] = hits
 
     @torch.no_grad()
     def revive(self, seed: int, gather: Callable[[Tensor], Tensor] | None = None) -> int:
@@ -164,6 +164,10 @@ class CodebookRetrieval(nn.Module):
             nn.Conv2d(2 * dim, dim, 1),
         )  # fmt: skip
         self.to_code = nn.Linear(dim, code_dim)
+        self.queries_mean: Tensor
+        self.queries_var: Tensor
+        self.register_buffer("queries_mean", torch.zeros(code_dim))
+        self.register_buffer("queries_var", torch.ones(code_dim))
         self.from_code = nn.Linear(code_dim, dim)
         self.unpatchify = nn.ConvTranspose2d(dim, channels, patch, patch)
 
@@ -177,9 +181,26 @@ class CodebookRetrieval(nn.Module):
         tokens = tokens + self.cross_attention(self.norms[1](tokens), encoder_hidden_states=codes)
         folded = self.norms[2](tokens).transpose(1, 2).unflatten(2, (height, width))
         tokens = tokens + self.feed_forward(folded).flatten(2).transpose(1, 2)
-        chosen, indices, loss = book.quantize(self.to_code(tokens), self.scale)
+        queries = self._centered(self.to_code(tokens))
+        chosen, indices, loss = book.quantize(queries, self.scale)
         if self.training:
-            # spreading the queries over the book is for the last layer to learn, and no aim of the features
-            loss = loss + _BALANCE * book.crowding(self.to_code(tokens.detach()), self.scale)
+            # that queries vary in all directions is for the last layer to learn, and no aim of the features
+            loss = loss + _VARIETY * redundancy(self.to_code(tokens.detach()))
         retrieved = self.from_code(chosen).transpose(1, 2).unflatten(2, (height, width))
         return Retrieved(self.unpatchify(retrieved), indices, loss)
+
+    def _centered(self, queries: Tensor) -> Tensor:
+        """Queries ``[B, N, code_dim]`` less their mean, over their deviation; those of the batch where it learns."""
+        learns = self.training and torch.is_grad_enabled()
+        flat = queries.flatten(0, 1).float()
+        centered = F.batch_norm(flat, self.queries_mean, self.queries_var, training=learns, momentum=_CENTRING)
+        return centered.unflatten(0, queries.shape[:2])
+
+
+def redundancy(queries: Tensor) -> Tensor:
+    """Mean squared correlation between the dimensions of queries ``[B, N, code_dim]`` (Zbontar et al., 2021)."""
+    flat = queries.flatten(0, 1).float()
+    flat = flat - flat.mean(0)
+    flat = flat / flat.square().mean(0).add(1e-6).sqrt()
+    correlation = flat.T @ flat / len(flat)
+    return (correlation - torch.diag(correlation.diagonal())).square().mean()

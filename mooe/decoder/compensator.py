@@ -23,7 +23,7 @@ APPEARANCE_SIZE = 64  # side of the squares at mouth and eyes that appearance co
 MOTION_CHANNELS, APPEARANCE_CHANNELS = 14, 13
 FLOW_UNIT = 1 / 32  # of the frame's side: the unit of flows inside the networks
 _SCALES = (16, 32, 64)
-_TOKENS = 8  # in each direction
+_TOKENS = {16: 4, 32: 8, 64: 16}  # in each direction, by scale
 _MOST_FLOW = 1.0  # flow units that one scale adds at most
 _COLORFUL = 0.05  # deviation of red and blue from green, 0..1, at which a picture counts as fully coloured
 
@@ -104,7 +104,7 @@ def _retrievals(
     return nn.ModuleDict(
         {
             str(size): CodebookRetrieval(
-                book, number, by_size[size], size // shrunk // _TOKENS, dim, _TOKENS, num_heads
+                book, number, by_size[size], size // shrunk // _TOKENS[size], dim, _TOKENS[size], num_heads
             )
             for number, size in enumerate(scales)
         }
