@@ -12,7 +12,7 @@ from PIL import Image
 
 from mooe import MoEEPipeline
 from mooe.decoder import PortraitDecoder, SourcePortrait, encode_portrait
-from mooe.decoder.codebooks import Codebook
+from mooe.decoder.codebooks import Codebook, CodebookRetrieval, redundancy
 from mooe.decoder.compensator import PortraitCompensator
 from mooe.decoder.decoder import BATCH
 from mooe.decoder.eyes import gaze_shifts
@@ -113,6 +113,44 @@ class TestCodebook:
         assert book.usage() <= 0.25
         assert book.revive(0) >= 9
         assert book.usage() == 1.0
+
+    def test_codes_become_the_means_of_what_they_serve(self) -> None:
+        generator = torch.Generator().manual_seed(0)
+        directions = torch.nn.functional.normalize(torch.randn(6, 4, generator=generator), dim=-1)
+        book = Codebook(4, 4, 1).train()
+        for _ in range(600):
+            book.quantize(directions[None] + 0.01 * torch.randn(1, 6, 4, generator=generator), 0)
+        chosen = book.eval().quantize(directions[None], 0)[1][0]
+        for code in chosen.unique():
+            mean = torch.nn.functional.normalize(directions[chosen == code].mean(0), dim=-1)
+            assert float(mean @ book.codes[code]) > 0.999
+
+    def test_looking_things_up_changes_nothing(self) -> None:
+        book, features = Codebook(30, 8, 1).train(), torch.randn(2, 6, 8, 8)
+        retrieval = CodebookRetrieval(book, 0, 6, 2, 16, 4, 2).train()
+        before = [tensor.clone() for part in (book, retrieval) for tensor in part.buffers()]
+        with torch.no_grad():
+            retrieval(features, book)
+        retrieval.eval(), book.eval()
+        retrieval(features, book)
+        assert all(map(torch.equal, before, (tensor for part in (book, retrieval) for tensor in part.buffers())))
+
+    def test_where_all_queries_lie_does_not_matter(self) -> None:
+        features = torch.randn(2, 6, 8, 8)
+        book, again = (Codebook(30, 8, 1).train() for _ in range(2))
+        again.load_state_dict(book.state_dict())
+        retrieval = CodebookRetrieval(book, 0, 6, 2, 16, 4, 2).train()
+        first = retrieval(features, book).indices
+        with torch.no_grad():
+            retrieval.to_code.bias.add_(torch.randn(8))
+        assert torch.equal(retrieval(features, again).indices, first)
+
+    def test_redundancy_is_correlation(self) -> None:
+        one = torch.randn(1, 4000, 1, generator=torch.Generator().manual_seed(0))
+        alike = one.expand(-1, -1, 4) * torch.tensor([1.0, 2.0, 3.0, -4.0])
+        assert float(redundancy(alike)) == pytest.approx(0.75, abs=1e-3)
+        apart = torch.randn(1, 4000, 4, generator=torch.Generator().manual_seed(1))
+        assert float(redundancy(apart)) < 0.01
 
 
 class TestStages:

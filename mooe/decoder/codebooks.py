@@ -150,7 +150,8 @@ class CodebookRetrieval(nn.Module):
         self, book: Codebook, scale: int, channels: int, patch: int, dim: int, tokens: int, num_heads: int
     ) -> None:
         super().__init__()
-        code_dim = book.codes.shape[1]
+        # codes have length 1, so their numbers are that much smaller than those of other features
+        self.width = code_dim = book.codes.shape[1]
         self.scale = scale
         self.patchify = nn.Conv2d(channels, dim, patch, patch)
         self.positions = nn.Parameter(0.02 * torch.randn(1, tokens * tokens, dim))
@@ -177,7 +178,7 @@ class CodebookRetrieval(nn.Module):
         height, width = grid.shape[-2:]
         tokens = grid.flatten(2).transpose(1, 2) + self.positions
         tokens = tokens + self.self_attention(self.norms[0](tokens))
-        codes = book.vectors(self.scale).expand(len(tokens), -1, -1)
+        codes = self.width**0.5 * book.vectors(self.scale).expand(len(tokens), -1, -1)
         tokens = tokens + self.cross_attention(self.norms[1](tokens), encoder_hidden_states=codes)
         folded = self.norms[2](tokens).transpose(1, 2).unflatten(2, (height, width))
         tokens = tokens + self.feed_forward(folded).flatten(2).transpose(1, 2)
@@ -186,7 +187,7 @@ class CodebookRetrieval(nn.Module):
         if self.training:
             # that queries vary in all directions is for the last layer to learn, and no aim of the features
             loss = loss + _VARIETY * redundancy(self.to_code(tokens.detach()))
-        retrieved = self.from_code(chosen).transpose(1, 2).unflatten(2, (height, width))
+        retrieved = self.from_code(self.width**0.5 * chosen).transpose(1, 2).unflatten(2, (height, width))
         return Retrieved(self.unpatchify(retrieved), indices, loss)
 
     def _centered(self, queries: Tensor) -> Tensor:
