@@ -38,7 +38,6 @@ from training.patch_discriminator import PatchDiscriminator
 
 _CONDITION_CHANNELS = 8  # the discriminator's: the photograph's face, the regions' shares, where the fill may act
 _PLACE_SHARES = (0.7, 0.15, 0.15)  # of the samples: mouths, right eyes, left eyes
-_BYPASS = (0.2, 0.6)  # shares of the steps between which the books take over from what goes past them
 _PICTURE = 128  # side at which warped pictures are compared
 
 
@@ -170,7 +169,6 @@ class DecoderStage:
         batch = stack([self._draw(stream) for stream in streams], streams).to(self.model.device)
         books = self.model.books()
         steps = self.config.loop.steps
-        self.model.set_bypass(float(np.interp(step / steps, _BYPASS, (1, 0))))
         revive_codes(books.values(), step, steps, lambda: self._losses(batch, False))
         loss, figures = self._losses(batch, step >= self.config.adversarial_from * steps)
         share_counts(books.values())

@@ -15,7 +15,7 @@ from diffusers.models.modeling_utils import ModelMixin
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mooe.decoder.codebooks import Codebook, CodebookRetrieval, Retrieved
+from mooe.decoder.codebooks import Codebook, CodebookRetrieval
 from mooe.errors import ConfigError
 
 MOTION_SIZE = 64  # side of the whole frame that motion compensation sees
@@ -24,7 +24,6 @@ MOTION_CHANNELS, APPEARANCE_CHANNELS = 14, 13
 FLOW_UNIT = 1 / 32  # of the frame's side: the unit of flows inside the networks
 _SCALES = (16, 32, 64)
 _TOKENS = {16: 4, 32: 8, 64: 16}  # in each direction, by scale
-_LEAST_VARIANCE = 1e-4  # of features
 _MOST_FLOW = 1.0  # flow units that one scale adds at most
 _COLORFUL = 0.05  # deviation of red and blue from green, 0..1, at which a picture counts as fully coloured
 
@@ -113,19 +112,13 @@ def _retrievals(
 
 
 class MotionCompensator(nn.Module):
-    """Flow and occlusion residuals, accumulated from the coarsest scale to the finest.
-
-    Attributes:
-        bypass: share, 0 to 1, of the finer maps that goes past the books. Training starts with 1, while the books
-            know nothing yet, and ends with 0: then what the finer scales add is what the books know.
-    """
+    """Flow and occlusion residuals, accumulated from the coarsest scale to the finest."""
 
     def __init__(
         self, channels: Sequence[int], scales: Sequence[int], book: Codebook, dim: int, num_heads: int
     ) -> None:
         super().__init__()
         fine, middle, coarse = channels
-        self.bypass = 0.0
         self.book = book
         self.encoder = _Encoder(MOTION_CHANNELS, channels)
         self.retrievals = _retrievals(book, channels, scales, dim, num_heads)
@@ -146,38 +139,32 @@ class MotionCompensator(nn.Module):
         loss = inputs.new_zeros(())
         for size, features in zip(_SCALES, (coarse, middle, fine), strict=True):
             key = str(size)
-            content = known = features
+            if key not in self.retrievals:
+                features = torch.zeros_like(features)
             if key in self.up:
                 total = F.interpolate(total, scale_factor=2, mode="bilinear")
-                base = F.interpolate(self.up[key](hidden), scale_factor=2) + self.embed[key](total)
-                content, known = base + self.bypass * features, features + base
+                features = features + F.interpolate(self.up[key](hidden), scale_factor=2) + self.embed[key](total)
             if key in self.retrievals:
-                found = self.retrievals[key](known, self.book)
-                loss = loss + found.loss + recall_loss(found, features)
-                content = content + (1 - self.bypass) * found.features
-            hidden = F.silu(self.mix[key](F.silu(content)))
+                found = self.retrievals[key](features, self.book)
+                features, loss = features + found.features, loss + found.loss
+            hidden = F.silu(self.mix[key](F.silu(features)))
             total = total + _MOST_FLOW * torch.tanh(self.heads[key](hidden))
         return MotionResidual(total[:, :2] * FLOW_UNIT, (1 - total[:, 2:]).clamp(0, 1), loss)
 
 
 class AppearanceCompensator(nn.Module):
-    """Colours of what the photograph does not show, fused by spatial feature transform (Wang et al., 2018).
-
-    Attributes:
-        bypass: as of :class:`MotionCompensator`.
-    """
+    """Colours of what the photograph does not show, fused by spatial feature transform (Wang et al., 2018)."""
 
     def __init__(
         self, channels: Sequence[int], scales: Sequence[int], book: Codebook, dim: int, num_heads: int
     ) -> None:
         super().__init__()
         fine, middle, coarse = channels
-        self.bypass = 0.0
         self.book = book
         self.encoder = _Encoder(4 * APPEARANCE_CHANNELS, channels)
         self.retrievals = _retrievals(book, channels, scales, dim, num_heads, shrunk=2)
         by_size = dict(zip(_SCALES, (coarse, middle, fine), strict=True))
-        self.transforms = nn.ModuleDict({str(s): _fusion(by_size[s], s > _SCALES[0]) for s in scales})
+        self.transforms = nn.ModuleDict({str(s): _zero(nn.Conv2d(by_size[s], 2 * by_size[s], 1)) for s in scales})
         self.up = nn.ModuleDict({"32": _convolution(coarse, middle), "64": _convolution(middle, fine)})
         self.mix = nn.ModuleDict({str(s): _Residual(c) for s, c in by_size.items()})
         self.head = _zero(_convolution(fine, 16))
@@ -189,41 +176,20 @@ class AppearanceCompensator(nn.Module):
         loss = inputs.new_zeros(())
         for size, features in zip(_SCALES, (coarse, middle, fine), strict=True):
             key = str(size)
-            base = known = features
+            if key not in self.retrievals:
+                features = torch.zeros_like(features)
             if key in self.up:
-                base = F.interpolate(self.up[key](F.silu(hidden)), scale_factor=2)
-                known = features + base
-            content = base
+                features = features + F.interpolate(self.up[key](F.silu(hidden)), scale_factor=2)
             if key in self.retrievals:
-                found = self.retrievals[key](known, self.book)
-                loss = loss + found.loss + recall_loss(found, features)
+                found = self.retrievals[key](features, self.book)
                 scale, shift = self.transforms[key](found.features).chunk(2, 1)
-                content = base * (1 + scale) + shift
-            if self.bypass and key in self.up:
-                content = content + self.bypass * (known - content)
-            hidden = self.mix[key](content)
+                features, loss = features * (1 + scale) + shift, loss + found.loss
+            hidden = self.mix[key](features)
         out = F.pixel_shuffle(self.head(F.silu(hidden)), 2)
         light, red, blue = out[:, :1], out[:, 1:2], out[:, 2:3]
         colorful = colorfulness(inputs[:, 3:6])
         change = torch.cat([light + colorful * red, light, light + colorful * blue], 1)
         return AppearanceResidual(change, torch.sigmoid(out[:, 3:]), loss)
-
-
-def _fusion(channels: int, shifts: bool) -> nn.Conv2d:
-    """Scale and shift of what a book gives: nothing to start with, or its features as the shift."""
-    convolution = _zero(nn.Conv2d(channels, 2 * channels, 1))
-    if shifts:
-        with torch.no_grad():
-            convolution.weight[channels:, :, 0, 0].copy_(torch.eye(channels))
-    return convolution
-
-
-def recall_loss(found: Retrieved, features: Tensor) -> Tensor:
-    """How far what a book gives is from the features that it was asked about, in variances; 0 where nothing learns."""
-    if not torch.is_grad_enabled():
-        return features.new_zeros(())
-    target = features.detach()
-    return (found.features - target).square().mean() / target.var().clamp(min=_LEAST_VARIANCE)
 
 
 def colorfulness(picture: Tensor) -> Tensor:
@@ -239,8 +205,9 @@ class PortraitCompensator(ModelMixin, ConfigMixin, PeftAdapterMixin):
     Args:
         use_motion_book: refine flow and visibility; without it they stay geometry's.
         use_appearance_book: fill what the photograph does not show.
-        scales: sides of the maps at which the books are asked, coarsest first; any of 16, 32 and 64. Those are the
-            motion's maps; the appearance's are half as large.
+        scales: sides of the maps at which is compensated, coarsest first; any of 16, 32 and 64. Those are the
+            motion's maps; the appearance's are half as large. At the others neither the pictures nor the books are
+            looked at: what the scales before them gave is enlarged.
         share_codes: nested shares of the books, see :class:`~mooe.decoder.codebooks.Codebook`.
         motion_codes, motion_code_dim, appearance_codes, appearance_code_dim: sizes of the books.
         motion_channels, appearance_channels: of the maps of 64, 32 and 16 px.
@@ -280,12 +247,6 @@ class PortraitCompensator(ModelMixin, ConfigMixin, PeftAdapterMixin):
         if use_appearance_book:
             book = Codebook(appearance_codes, appearance_code_dim, len(scales), share_codes)
             self.appearance = AppearanceCompensator(appearance_channels, scales, book, appearance_dim, num_heads)
-
-    def set_bypass(self, share: float) -> None:
-        """Set how much goes past the books, see :class:`MotionCompensator`."""
-        for part in (self.motion, self.appearance):
-            if part is not None:
-                part.bypass = share
 
     def books(self) -> dict[str, Codebook]:
         """The books in use, by name."""
