@@ -43,6 +43,7 @@ class Request:
     face: int
     size: int
     paste_back: bool
+    books: bool
     report: Path | None
     force: bool
     model: str | None
@@ -98,6 +99,7 @@ class Request:
             "intensity": self.intensity,
             "size": self.size,
             "paste_back": self.paste_back,
+            "books": self.books,
             "lora": self.lora,
             **self.speech.settings(),
             **self.head.settings(),
@@ -176,7 +178,7 @@ def _make_clip(
         speech = request.speech.speech()
         source = open_speech(speech)
     with clock.stage("loading"):
-        pipeline = _load_pipeline(request.model, request.lora)
+        pipeline = _load_pipeline(request.model, request.lora, request.books)
     with clock.stage("portrait"):
         portrait = pipeline.encode_portrait(image, face_index=request.face, size=request.size)
         head = request.head.arguments()
@@ -243,7 +245,7 @@ def _write_video(
     return gates.means(source.num_frames)
 
 
-def _load_pipeline(model: str | None, loras: Sequence[str] = ()) -> MoEEPipeline:
+def _load_pipeline(model: str | None, loras: Sequence[str] = (), books: bool = True) -> MoEEPipeline:
     import diffusers
     import transformers
 
@@ -255,6 +257,8 @@ def _load_pipeline(model: str | None, loras: Sequence[str] = ()) -> MoEEPipeline
         library.logging.disable_progress_bar()
     pipeline = MoEEPipeline.from_pretrained(model)
     load_loras(pipeline, [parse_lora(lora) for lora in loras])
+    if not books:
+        pipeline.register_modules(compensator=None)
     return pipeline
 
 

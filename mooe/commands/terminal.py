@@ -6,12 +6,20 @@ import contextlib
 import os
 import sys
 from collections.abc import Iterator
+from typing import Annotated
+
+import typer
 
 from mooe.errors import ConfigError
 
 # Beyond this many pixels a side, players' H.264 decoders give up and encoding outlasts everything else.
 MAX_VIDEO_SIDE = 1920
 MIN_SIZE, MAX_SIZE, SIZE_STEP = 128, 1024, 8
+
+NoBooksOption = Annotated[
+    bool,
+    typer.Option("--no-books", help="Draw by geometry alone, without the decoder's learned codebooks: faster."),
+]
 
 
 def check_size(size: int) -> None:
