@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 
 from mooe.decoder import PortraitDecoder, RenderMaps, SourcePortrait, encode_portrait
+from mooe.decoder.eyes import EYES
 from mooe.decoder.images import FinePhoto, sample
 from mooe.decoder.mesh import topology
 from mooe.decoder.neutral import LID_PAIRS, LOWER_LIP, UPPER_LIP
@@ -162,6 +163,27 @@ class TestRender:
         skin = decoder.portrait.tone.skin
         far = [np.abs(np.median(image[eye], 0) - skin).mean() for image in (open_eyes, shut)]
         assert far[1] < far[0]
+
+    def test_what_wide_lids_uncover_has_no_seam_over_the_pupil(
+        self, photo: np.ndarray, tracker: FaceTracker
+    ) -> None:
+        face = tracker.detect_one(photo)
+        painted = photo.copy()
+        for ring, iris in EYES:
+            points = face.landmarks[list(ring), :2]
+            (x0, y0), (_, y1) = np.floor(points.min(0)).astype(int), np.ceil(points.max(0)).astype(int)
+            dark = (slice(y0, y1 + 1), slice(x0, round(float(face.landmarks[iris[0], 0]))))
+            painted[dark] = painted[dark] // 4
+        first, second = (PortraitDecoder(encode_portrait(picture, face, 512)) for picture in (photo, painted))
+        wide = shape(eyeWide=2.5)
+        share = second.render(wide, ZERO, ZERO).mean(-1) / np.maximum(first.render(wide, ZERO, ZERO).mean(-1), 1)
+        still, now = (first.maps(drive, ZERO, ZERO) for drive in (STILL, wide))
+        uncovered = (now.region == 3) & (still.region != 3)
+        for _, iris in EYES:
+            column = round(float(first.portrait.landmarks[iris[0], 0]))
+            rows = np.flatnonzero(uncovered[:, column])
+            assert len(rows) >= 2
+            assert np.abs(share[rows, column - 2] - share[rows, column + 1]).mean() < 0.25
 
     def test_a_grey_photograph_stays_grey(self, photo: np.ndarray, tracker: FaceTracker) -> None:
         grey = np.repeat(np.rint(photo.mean(-1, keepdims=True)).astype(np.uint8), 3, -1)

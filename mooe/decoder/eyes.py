@@ -26,6 +26,7 @@ _LID_SKIN = ((222, 223, 224, 119, 118, 101), (442, 443, 444, 348, 347, 330))
 _BAND = 0.012  # the lashes' roots stay
 _LID_SHADE = 0.30  # how dark the eyeball gets right under a lid that has come down
 _SHADE_REACH = 0.045  # head-frame units
+_MOST_WHITE = 0.8  # share of one side in the white of an eye that a lid uncovers
 
 
 @numba.njit(cache=True, fastmath=True, nogil=True)  # type: ignore[untyped-decorator]
@@ -41,11 +42,10 @@ def _profile(u, knots_u, knots_v):  # type: ignore[no-untyped-def]
 
 
 @numba.njit(cache=True, fastmath=True, nogil=True)  # type: ignore[untyped-decorator]
-def _uncover(u, v, iris, photo, slack_top, slack_low):  # type: ignore[no-untyped-def]
+def _uncover(u, v, iris, photo, slack_top, slack_low, side):  # type: ignore[no-untyped-def]
     du, dv = u - iris[0], v - iris[1]
     distance = math.sqrt(du * du + dv * dv)
     angle = math.atan2(dv, abs(du))
-    side = 1.0 if du >= 0 else -1.0
     for _ in range(13):
         top, low = _profile(u, photo[0], photo[1]), _profile(u, photo[2], photo[3])
         half = max((low - top) / 2, 0.5)
@@ -60,9 +60,15 @@ def _uncover(u, v, iris, photo, slack_top, slack_low):  # type: ignore[no-untype
 
 
 @numba.njit(cache=True, fastmath=True, nogil=True)  # type: ignore[untyped-decorator]
-def _eye_kernel(x_min, y_min, inverse, forward, photo, driven, iris, radius, gaze, reach, shade, out, light):  # type: ignore[no-untyped-def]
-    """Source coordinates of an eyeball's pixels. ``photo`` and ``driven`` hold lid profiles [4, n]: u and v of the
-    upper, u and v of the lower lid, in the eye's own axes of the photograph (u along the corners, v down)."""
+def _eye_kernel(  # type: ignore[no-untyped-def]
+    x_min, y_min, inverse, forward, photo, driven, iris, radius, gaze, reach, shade, out, other, share, white, light
+):
+    """Source coordinates of an eyeball's pixels, ``out``, and of what is mixed in where the lids hid them, ``other``.
+
+    ``photo`` and ``driven`` hold lid profiles [4, n]: u and v of the upper, u and v of the lower lid, in the eye's own
+    axes of the photograph (u along the corners, v down). ``share`` is that of ``out``, ``white`` how surely the place
+    is beside the iris.
+    """
     height, width = light.shape
     moved = math.sqrt(gaze[0] ** 2 + gaze[1] ** 2)
     for y in range(height):
@@ -82,9 +88,26 @@ def _eye_kernel(x_min, y_min, inverse, forward, photo, driven, iris, radius, gaz
                 weight = 1.0 - t * t * (3.0 - 2.0 * t)
                 u -= gaze[0] * weight
                 v -= gaze[1] * weight
+            share[y, x], white[y, x] = 1.0, 0.0
+            u_other, v_other = u, v
             if moved > 0.01 or wider_top > 0.0 or wider_low > 0.0:
-                # What the photograph's lids hide is taken from the same distance to the pupil, further to the side.
-                u, v = _uncover(u, v, iris, photo, 0.25 * moved + wider_top, 0.2 * moved + wider_low)
+                # What the photograph's lids hide is taken from the same distance to the pupil, further to the side, and
+                # from the other side: in the middle half of either, or a seam would stand over the pupil.
+                slack_top, slack_low = 0.25 * moved + wider_top, 0.2 * moved + wider_low
+                du, dv = u - iris[0], v - iris[1]
+                side = 1.0 if du >= 0 else -1.0
+                u_own, v_own = _uncover(u, v, iris, photo, slack_top, slack_low, side)
+                far = math.sqrt((u_own - u) ** 2 + (v_own - v) ** 2)
+                if far > 0.0:
+                    u_other, v_other = _uncover(u, v, iris, photo, slack_top, slack_low, -side)
+                    far = min(2.0 * far / radius, 1.0)
+                    t = min(abs(du) / (0.9 * radius), 1.0)
+                    share[y, x] = 1.0 - far * (0.5 - 0.5 * t * t * (3.0 - 2.0 * t))
+                    t = min(max((math.sqrt(du * du + dv * dv) / radius - 1.0) / 0.15, 0.0), 1.0)
+                    white[y, x] = far * t
+                    u, v = u_own, v_own
+            other[y, x, 0] = forward[0, 0] * u_other + forward[0, 1] * v_other + forward[0, 2]
+            other[y, x, 1] = forward[1, 0] * u_other + forward[1, 1] * v_other + forward[1, 2]
             out[y, x, 0] = forward[0, 0] * u + forward[0, 1] * v + forward[0, 2]
             out[y, x, 1] = forward[1, 0] * u + forward[1, 1] * v + forward[1, 2]
             # the shade of the upper lid comes down with it
@@ -232,15 +255,27 @@ class EyeLayer:
         # canvas pixel index -> frame pixel -> own axes, and back
         to_frame = np.diag([1 / factor, 1 / factor, 1.0]).astype(np.float32)
         to_frame[:2, 2] = 0.5 / factor
-        maps = np.empty((*shape, 2), np.float32)
-        light = np.empty(shape, np.float32)
+        maps, other = np.empty((2, *shape, 2), np.float32)
+        share, white, light = np.empty((3, *shape), np.float32)
         _eye_kernel(
             float(low[0]), float(low[1]), inverse @ to_frame, np.linalg.inv(to_frame) @ axes.frame,
             axes.profile, _lid_profile(lids, inverse), axes.iris, axes.radius, gaze,
-            _SHADE_REACH * self.alignment.scale, _LID_SHADE, maps, light,
+            _SHADE_REACH * self.alignment.scale, _LID_SHADE, maps, other, share, white, light,
         )  # fmt: skip
-        color = photo.sample(maps) * light[..., None]
+        color = photo.sample(maps).astype(np.float32)
+        if share.min() < 1 or white.max() > 0:
+            color = _mixed(color, photo.sample(other).astype(np.float32), share, white)
+        color *= light[..., None]
         return Layer(slice(low[1], high[1]), slice(low[0], high[0]), color, coverage[..., None])
+
+
+def _mixed(own: Float, other: Float, share: Float, white: Float) -> Float:
+    """Colours float32 ``[h, w, 3]`` from both sides of an iris; of its white the lighter side, for the other lies in shadow."""
+    light, light_other = own.mean(-1) ** 2 + 1, other.mean(-1) ** 2 + 1
+    most = np.minimum(share, _MOST_WHITE)
+    lighter = most * light / (most * light + (1 - most) * light_other)
+    weight = (share + white * (lighter - share))[..., None]
+    return np.asarray(other + weight * (own - other), np.float32)
 
 
 def smooth_lids(photo: Image, landmarks: Float, unit: float) -> Image:
