@@ -270,7 +270,7 @@ class EyeLayer:
 
 
 def _mixed(own: Float, other: Float, share: Float, white: Float) -> Float:
-    """Colours float32 ``[h, w, 3]`` from both sides of an iris; of its white the lighter side, for the other lies in shadow."""
+    """Colours ``[h, w, 3]`` from both sides of an iris; of the white the lighter one, for the other lies in shadow."""
     light, light_other = own.mean(-1) ** 2 + 1, other.mean(-1) ** 2 + 1
     most = np.minimum(share, _MOST_WHITE)
     lighter = most * light / (most * light + (1 - most) * light_other)
