@@ -118,7 +118,7 @@ class TestCodebook:
         generator = torch.Generator().manual_seed(0)
         directions = torch.nn.functional.normalize(torch.randn(6, 4, generator=generator), dim=-1)
         book = Codebook(4, 4, 1).train()
-        for _ in range(600):
+        for _ in range(1500):
             book.quantize(directions[None] + 0.01 * torch.randn(1, 6, 4, generator=generator), 0)
         chosen = book.eval().quantize(directions[None], 0)[1][0]
         for code in chosen.unique():
