@@ -40,7 +40,7 @@ from mooe.commands.speech_options import (
     TextOption,
     VoiceNameOption,
 )
-from mooe.commands.terminal import NoBooksOption, native_logs_hidden
+from mooe.commands.terminal import BooksOption, native_logs_hidden
 from mooe.errors import MooeError
 
 SWITCH_SECONDS = 3e-4  # after which threads hand over Python's lock
@@ -105,7 +105,7 @@ def generate(
     no_paste_back: Annotated[
         bool, typer.Option("--no-paste-back", help="Give the head crop, not the full picture.")
     ] = False,
-    no_books: NoBooksOption = False,
+    books: BooksOption = None,
     report: Annotated[Path | None, typer.Option(help="Write times, memory and versions to this .json.")] = None,
     resume: ResumeOption = False,
     gates: GatesOption = None,
@@ -119,7 +119,7 @@ def generate(
     """Make a talking video from a portrait and speech."""
     request = Request(
         portrait, SpeechOptions(audio, text, voice, language), out, emotion or [], intensity, seed, steps, audio_scale,
-        emotion_scale, face, size, not no_paste_back, not no_books, report, force, model, lora or [],
+        emotion_scale, face, size, not no_paste_back, books, report, force, model, lora or [],
         HeadOptions(head_motion, blink_rate, pose_from), resume,
         EmotionOptions(prompt, emotion_from_voice, au or (), arkit or (), timeline), MotionOutputs(gates, export),
     )  # fmt: skip

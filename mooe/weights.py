@@ -54,6 +54,14 @@ def fast_dtype() -> torch.dtype:
     return torch.bfloat16 if supported else torch.float32
 
 
+def books_keep_pace() -> bool:
+    """Whether this machine draws with the decoder's codebooks as fast as a film lasts.
+
+    Two cores do that in bfloat16; in float32 they take half as long again as the film.
+    """
+    return torch.cuda.is_available() or fast_dtype() == torch.bfloat16
+
+
 def own_memory(module: nn.Module) -> nn.Module:
     """Copy weights into memory of their own.
 

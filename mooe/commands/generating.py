@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from mooe.commands.emotion_options import EmotionOptions, MotionOutputs
 from mooe.commands.speech_options import HeadOptions, SpeechOptions
-from mooe.commands.terminal import MAX_VIDEO_SIDE, check_size
+from mooe.commands.terminal import MAX_VIDEO_SIDE, books_wanted, check_size
 from mooe.errors import ConfigError, OutputError
 from mooe.memory import keep_freed_memory
 
@@ -43,7 +43,7 @@ class Request:
     face: int
     size: int
     paste_back: bool
-    books: bool
+    books: bool | None
     report: Path | None
     force: bool
     model: str | None
@@ -99,7 +99,7 @@ class Request:
             "intensity": self.intensity,
             "size": self.size,
             "paste_back": self.paste_back,
-            "books": self.books,
+            "books": books_wanted(self.books),
             "lora": self.lora,
             **self.speech.settings(),
             **self.head.settings(),
@@ -178,7 +178,7 @@ def _make_clip(
         speech = request.speech.speech()
         source = open_speech(speech)
     with clock.stage("loading"):
-        pipeline = _load_pipeline(request.model, request.lora, request.books)
+        pipeline = _load_pipeline(request.model, request.lora, books_wanted(request.books))
     with clock.stage("portrait"):
         portrait = pipeline.encode_portrait(image, face_index=request.face, size=request.size)
         head = request.head.arguments()

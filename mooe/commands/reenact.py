@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from mooe.commands.terminal import MAX_VIDEO_SIDE, NoBooksOption, check_size, native_logs_hidden
+from mooe.commands.terminal import MAX_VIDEO_SIDE, BooksOption, books_wanted, check_size, native_logs_hidden
 from mooe.errors import ConfigError, OutputError
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def reenact(
     no_paste_back: Annotated[
         bool, typer.Option("--no-paste-back", help="Give the head crop, not the full picture.")
     ] = False,
-    no_books: NoBooksOption = False,
+    books: BooksOption = None,
     report: Annotated[Path | None, typer.Option(help="Write frames, times and versions to this .json.")] = None,
     force: Annotated[bool, typer.Option("--force", help="Replace existing results.")] = False,
 ) -> None:
@@ -98,13 +98,13 @@ def reenact(
     if out.exists() and driving.exists() and out.samefile(driving):
         raise OutputError(f"{out} is read and written at once: choose another name for the result.")
     with native_logs_hidden():
-        frames, bridged = _write(portrait, drive, out, face, size, not no_paste_back, not no_books, report, force)
+        frames, bridged = _write(portrait, drive, out, face, size, not no_paste_back, books, report, force)
     note = f", {bridged} of them without a face in the film and bridged" if bridged else ""
     print(f"{out}: {frames} frames{note}")
 
 
 def _write(
-    portrait: Path, drive: _Drive, out: Path, face: int, size: int, paste_back: bool, books: bool,
+    portrait: Path, drive: _Drive, out: Path, face: int, size: int, paste_back: bool, books: bool | None,
     report: Path | None, force: bool,
 ) -> tuple[int, int]:
     from mooe.animation import read_portrait, render_motion
@@ -117,7 +117,7 @@ def _write(
     clock = StageClock()
     with clock.stage("portrait"):
         source = read_portrait(shrink_to(read_image(portrait), MAX_VIDEO_SIDE), face, size)
-        compensator = embedded_compensator() if books else None
+        compensator = embedded_compensator() if books_wanted(books) else None
     with clock.stage("tracking"):
         motion, bridged = drive.motion(source)
     heard = drive.sound()

@@ -16,9 +16,13 @@ from mooe.errors import ConfigError
 MAX_VIDEO_SIDE = 1920
 MIN_SIZE, MAX_SIZE, SIZE_STEP = 128, 1024, 8
 
-NoBooksOption = Annotated[
-    bool,
-    typer.Option("--no-books", help="Draw by geometry alone, without the decoder's learned codebooks: faster."),
+BooksOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--books/--no-books",
+        help="Refine by the decoder's learned codebooks, or draw by geometry alone, which is faster [default: with "
+        "them where the processor computes in bfloat16].",
+    ),
 ]
 
 
@@ -28,6 +32,15 @@ def check_size(size: int) -> None:
         raise ConfigError(
             f"--size {size} cannot be used: give a multiple of {SIZE_STEP} from {MIN_SIZE} to {MAX_SIZE}."
         )
+
+
+def books_wanted(books: bool | None) -> bool:
+    """Whether to use the codebooks; where nothing was asked, if they leave a film as fast as it lasts."""
+    if books is None:
+        from mooe.weights import books_keep_pace
+
+        return books_keep_pace()
+    return books
 
 
 @contextlib.contextmanager

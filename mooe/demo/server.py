@@ -98,6 +98,7 @@ def _studio(model: str | None, speakers: Path | None) -> Studio:
 
     from mooe.demo.studio import Studio
     from mooe.pipeline import MoEEPipeline
+    from mooe.weights import books_keep_pace
 
     for library in (diffusers, transformers):
         library.logging.set_verbosity_error()
@@ -107,7 +108,10 @@ def _studio(model: str | None, speakers: Path | None) -> Studio:
         if not speakers.is_dir():
             raise ConfigError(f"{speakers} is not a folder: give the folder that holds the speakers' weights.")
         found = {path.stem: path for path in sorted(speakers.iterdir()) if _is_lora(path)}
-    return Studio(MoEEPipeline.from_pretrained(model), found)
+    pipeline = MoEEPipeline.from_pretrained(model)
+    if not books_keep_pace():
+        pipeline.register_modules(compensator=None)
+    return Studio(pipeline, found)
 
 
 def _warm_up(studio: Studio) -> None:
