@@ -79,6 +79,8 @@ class EmotionConfig:
     use_global_gate: bool = True
     use_local_gate: bool = True
     num_experts: int = 6
+    use_prior: bool = True
+    """Whether the emotion also moves the prediction of clean latents directly; false is the ablation."""
     use_bank: bool = False
     """Whether emotion latents retrieve from a bank of prototypes; false is the ablation."""
     bank_weight: float = 0.1
@@ -231,6 +233,34 @@ def start_encoder(init: Path | None, use_bank: bool) -> EmotionToLatents:
     return banked
 
 
+def start_adapters(config: EmotionConfig, unet: MotionUNet) -> MoEEAdapters:
+    """The experts to begin with: new, or those of the configured `init`, with a new prior if they have none and shall.
+
+    Raises:
+        ConfigError: they have a prior and shall have none.
+    """
+    size = unet.config["latent_size"]
+    shape = (unet.config["latent_channels"], size, size) if config.use_prior else None
+    if config.init is None:
+        return MoEEAdapters.from_unet(
+            unet.unet,
+            inner_dim=config.inner_dim,
+            num_experts=config.num_experts,
+            use_global_gate=config.use_global_gate,
+            use_local_gate=config.use_local_gate,
+            prior_shape=shape,
+        )
+    adapters = MoEEAdapters.from_pretrained(config.init / "adapters")
+    if (adapters.prior is not None) == config.use_prior:
+        return adapters
+    if not config.use_prior:
+        raise ConfigError(f"The experts in {config.init} have a prior: set use_prior to true, or begin without init.")
+    settings = {key: value for key, value in adapters.config.items() if not key.startswith("_")}
+    extended = MoEEAdapters(**settings | {"prior_shape": shape})
+    extended.load_state_dict(adapters.state_dict(), strict=False)
+    return extended
+
+
 def main() -> None:
     """Train stage 2 by a configuration file."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
@@ -243,16 +273,7 @@ def main() -> None:
     unet.requires_grad_(False)
     setup_unet(unet, config.loop)
     encoder = start_encoder(config.init, config.use_bank)
-    if config.init is not None:
-        adapters = MoEEAdapters.from_pretrained(config.init / "adapters")
-    else:
-        adapters = MoEEAdapters.from_unet(
-            unet.unet,
-            inner_dim=config.inner_dim,
-            num_experts=config.num_experts,
-            use_global_gate=config.use_global_gate,
-            use_local_gate=config.use_local_gate,
-        )
+    adapters = start_adapters(config, unet)
     adapters.attach(unet.unet)
 
     def export(folder: Path) -> None:

@@ -1,6 +1,6 @@
 """Attaching the Mixture of Emotion Experts to a diffusers UNet."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Self, cast
@@ -10,9 +10,11 @@ from diffusers import ConfigMixin, ModelMixin
 from diffusers.configuration_utils import register_to_config
 from diffusers.models.attention_processor import Attention
 from torch import Tensor, nn
+from torch.utils.hooks import RemovableHandle
 
 from mooe.emotion.experts import ExpertMemory, MixtureOfEmotionExperts
 from mooe.emotion.gates import GateRecord
+from mooe.emotion.prior import EmotionPrior
 from mooe.errors import WeightsError
 
 # Attention over time also comes as attn2 in diffusers' video UNets; emotion is a matter of each frame.
@@ -52,6 +54,12 @@ class _Condition:
             )
         return frames
 
+    def override(self, frames: int) -> Tensor | None:
+        """`gate_override` of the rows taken, [row taken, frame, expert]."""
+        if self.gate_override is None:
+            return None
+        return self.select(self.gate_override.expand(-1, frames, -1).flatten(0, 1))
+
     def select(self, values: Tensor) -> Tensor:
         """Rows taken of [batch * frame, ...] as [row taken, frame, ...]."""
         rows = values.unflatten(0, (self.num_rows, -1))
@@ -69,12 +77,16 @@ class MoEEAdapters(ModelMixin, ConfigMixin):
 
     The experts act after the layer's own cross-attention (to audio or text): with X the normalised tokens
     plus its output, the sum of the gated experts is added to the residual stream. Without a condition, or
-    where its latents are 0, the UNet gives exactly what it gives without adapters.
+    where its latents are 0, the UNet gives exactly what it gives without adapters. With a prior the held
+    expression is also added to what the UNet returns (see `EmotionPrior`).
 
     Args:
         layers: channels of each adapted cross-attention by its path in the UNet (see `from_unet`).
         latent_dim, num_experts, inner_dim, num_heads, use_global_gate, use_local_gate: of each
             `MixtureOfEmotionExperts`.
+        prior_shape: channels, height and width of the motion latents that an `EmotionPrior` moves; None for none.
+            The UNet then has to return [batch, channel, frame, height, width], as `UNetMotionModel` does.
+        num_latents: emotion latents a frame; only the prior asks.
     """
 
     @register_to_config
@@ -87,6 +99,8 @@ class MoEEAdapters(ModelMixin, ConfigMixin):
         num_heads: int = 2,
         use_global_gate: bool = True,
         use_local_gate: bool = True,
+        prior_shape: Sequence[int] | None = None,
+        num_latents: int = 16,
     ) -> None:
         super().__init__()
         self.experts = nn.ModuleDict(
@@ -97,6 +111,12 @@ class MoEEAdapters(ModelMixin, ConfigMixin):
                 for path, channels in layers.items()
             }
         )
+        self.prior = None
+        if prior_shape is not None:
+            self.prior = EmotionPrior(
+                prior_shape, latent_dim, num_latents, num_experts, use_global_gate=use_global_gate
+            )
+        self._hook: RemovableHandle | None = None
         self._condition: _Condition | None = None
         self._record: GateRecord | None = None
 
@@ -124,6 +144,8 @@ class MoEEAdapters(ModelMixin, ConfigMixin):
             raise WeightsError("Emotion experts are already attached to this UNet; detach them first.")
         for path, layer in found.items():
             layer.set_processor(cast(Any, MoEEAttnProcessor(self, path, layer.processor)))
+        if self.prior is not None:
+            self._hook = unet.register_forward_hook(self._add_prior)
 
     def detach(self, unet: nn.Module) -> None:
         """Gives every attention of `unet` the processor back that it had before `attach`."""
@@ -131,6 +153,9 @@ class MoEEAdapters(ModelMixin, ConfigMixin):
             processor = layer.processor
             if isinstance(processor, MoEEAttnProcessor) and processor.adapters is self:
                 layer.set_processor(processor.original)
+        if self._hook is not None:
+            self._hook.remove()
+            self._hook = None
 
     @contextmanager
     def condition(self, latents: Tensor | None, gate_override: Tensor | None = None) -> Iterator[None]:
@@ -166,9 +191,7 @@ class MoEEAdapters(ModelMixin, ConfigMixin):
         if condition is None:
             return None
         frames = condition.frames(hidden)
-        override = condition.gate_override
-        if override is not None:
-            override = condition.select(override.expand(-1, frames, -1).flatten(0, 1))
+        override = condition.override(frames)
         experts = cast(MixtureOfEmotionExperts, self.experts[_key(path)])
         if not len(condition.latents):
             if self._record is not None:
@@ -181,6 +204,23 @@ class MoEEAdapters(ModelMixin, ConfigMixin):
             clips = (condition.batch, frames)
             self._record.add(*(condition.restore(gate).unflatten(0, clips) for gate in gates))
         return condition.restore(output.delta)
+
+    def _add_prior(self, unet: nn.Module, inputs: Any, output: Any) -> Any:
+        """Forward hook of the UNet: its output and the emotion prior."""
+        condition, prior = self._condition, self.prior
+        if condition is None or prior is None or not len(condition.latents):
+            return output
+        sample: Tensor = output[0]
+        frames = sample.shape[2]
+        rows = condition.num_rows // condition.batch  # rows a clip, 1 or one a frame
+        held = prior(condition.latents, frames // rows, condition.override(frames))
+        if self._record is not None:
+            gates = (condition.restore(held.global_gates), condition.restore(held.global_logits))
+            shared, logits = (gate.unflatten(0, (condition.batch, frames)) for gate in gates)
+            self._record.add(shared, None, logits)
+        delta = condition.restore(held.delta).unflatten(0, (condition.batch, frames))
+        moved = sample + delta.transpose(1, 2).to(sample.dtype)
+        return (moved, *output[1:]) if isinstance(output, tuple) else type(output)(moved)
 
     def _make_condition(self, latents: Tensor, gate_override: Tensor | None) -> _Condition:
         if latents.shape[1] > 1 and latents.stride(1) == 0:  # an expanded view: all frames share one set

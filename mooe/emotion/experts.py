@@ -104,10 +104,7 @@ class MixtureOfEmotionExperts(nn.Module):
         out_weight = self.to_out.weight.unflatten(1, experts_and_heads)
         keys = torch.einsum("rmehd,ehdc->rcehm", key, query_weight * key.shape[-1] ** -0.5).flatten(2)
         values = torch.einsum("rmehd,cehd->rehmc", value, out_weight).flatten(1, 3)
-        # In float32, as half precision would round the epsilon to zero and make 0 / 0 of a neutral frame.
-        pooled = latents.float().mean(dim=1)
-        pooled = F.rms_norm(pooled, pooled.shape[-1:], eps=1e-12).to(latents.dtype)
-        pooled = self.latents_to_gates(pooled)
+        pooled = self.latents_to_gates(unit_mean(latents))
         nothing = pooled.new_zeros(len(latents), self.num_experts)
         return ExpertMemory(
             keys=keys,
@@ -147,3 +144,10 @@ class MixtureOfEmotionExperts(nn.Module):
         if self.global_gate is None:
             return hidden.new_zeros(*hidden.shape[:2], self.num_experts)
         return F.linear(hidden.mean(dim=2), self.global_gate.weight) + bias[:, None]
+
+
+def unit_mean(latents: Tensor) -> Tensor:
+    """Mean of emotion latents [row, latent, latent_dim] at unit size, [row, latent_dim]; 0 where they are 0."""
+    # In float32, as half precision would round the epsilon to zero and make 0 / 0 of a neutral frame.
+    pooled = latents.float().mean(dim=1)
+    return F.rms_norm(pooled, pooled.shape[-1:], eps=1e-12).to(latents.dtype)

@@ -21,15 +21,19 @@ class GateRecord:
     _global_sum: Tensor | None = None
     _local_sum: Tensor | None = None
     _count: int = 0
+    _local_count: int = 0
 
-    def add(self, global_gates: Tensor, local_gates: Tensor, global_logits: Tensor) -> None:
-        """Adds one layer's gates, each [batch, frame, expert] (local gates as their mean over tokens)."""
+    def add(self, global_gates: Tensor, local_gates: Tensor | None, global_logits: Tensor) -> None:
+        """Adds one layer's gates, each [batch, frame, expert]; local gates as their mean over tokens, None without."""
         if torch.is_grad_enabled():
             self.logits.append(global_logits)
-        global_gates, local_gates = global_gates.detach().float(), local_gates.detach().float()
+        global_gates = global_gates.detach().float()
         self._global_sum = global_gates if self._global_sum is None else self._global_sum + global_gates
-        self._local_sum = local_gates if self._local_sum is None else self._local_sum + local_gates
         self._count += 1
+        if local_gates is not None:
+            local_gates = local_gates.detach().float()
+            self._local_sum = local_gates if self._local_sum is None else self._local_sum + local_gates
+            self._local_count += 1
 
     def global_gates(self) -> Tensor | None:
         """Mean global gates over layers and calls, float32 [batch, frame, expert]; None before any call.
@@ -40,7 +44,7 @@ class GateRecord:
 
     def local_gates(self) -> Tensor | None:
         """Mean local gates over tokens, layers and calls, shaped as `global_gates`; each in (0, 1)."""
-        return None if self._local_sum is None else self._local_sum / self._count
+        return None if self._local_sum is None else self._local_sum / self._local_count
 
 
 def gate_loss(logits: list[Tensor], weights: Tensor) -> Tensor:
