@@ -16,7 +16,6 @@ lips r     correlation of the lips' opening with the acted take's
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from dataclasses import dataclass
 from itertools import combinations
@@ -49,6 +48,7 @@ REGIONS = {
     "lips": LIPS_INNER + LIPS_OUTER,
 }
 _UPPER, _LOWER = 13, 14  # landmarks in the middle of the inner lips
+_HELD = 0.6  # least weight in every frame of a take that is measured
 
 
 @dataclass
@@ -81,10 +81,25 @@ def lip_opening(points: Array) -> Array:
     return np.asarray(points[:, _UPPER, 1] - points[:, _LOWER, 1])
 
 
+def act_take(corpus: MotionCorpus, weights: Array, seed: int) -> Take:
+    """The take of a seed: the same speech and style whatever the emotion ``weights`` ``[6]``."""
+    return corpus.act(corpus.clips[seed % len(corpus.clips)], weights, np.random.default_rng(seed))
+
+
+def held_seeds(corpus: MotionCorpus, count: int) -> list[int]:
+    """Seeds of takes that hold their emotion; in others it has hardly begun or is over."""
+    seeds: list[int] = []
+    seed = 0
+    while len(seeds) < count:
+        if act_take(corpus, np.eye(len(EMOTIONS), dtype=np.float32)[0], seed).emotion.sum(1).min() > _HELD:
+            seeds.append(seed)
+        seed += 1
+    return seeds
+
+
 def measure_take(models: Models, corpus: MotionCorpus, weights: Array, seed: int) -> dict[str, float]:
     """The figures of one take with the emotion ``weights`` ``[6]``."""
-    clip = corpus.clips[seed % len(corpus.clips)]
-    acted, plain = (corpus.act(clip, w, np.random.default_rng(seed)) for w in (weights, np.zeros_like(weights)))
+    acted, plain = (act_take(corpus, w, seed) for w in (weights, np.zeros_like(weights)))
     shown, gates = sample_take(models, acted, seed)
     neutral, _ = sample_take(models, plain, seed)
     truth = (acted.displacement - plain.displacement).mean(0)
@@ -113,11 +128,12 @@ def wishes() -> dict[str, list[tuple[str, Array]]]:
 def measure(models: Models, corpus: MotionCorpus, takes: int) -> dict[str, dict[str, dict[str, float]]]:
     """Mean figures by kind and emotion, and of the kind as a whole under ``all``."""
     result: dict[str, dict[str, dict[str, float]]] = {}
+    seeds = held_seeds(corpus, takes)
     for kind, asked in wishes().items():
-        count = takes if kind == "single" else max(1, takes // 3)
+        count = takes if kind == "single" else max(1, takes // 3)  # there are more mixtures than emotions
         rows: dict[str, list[dict[str, float]]] = {}
         for name, weights in asked:
-            rows[name] = [measure_take(models, corpus, weights, seed) for seed in range(count)]
+            rows[name] = [measure_take(models, corpus, weights, seed) for seed in seeds[:count]]
         every = [row for group in rows.values() for row in group]
         result[kind] = {
             name: {key: float(np.mean([row[key] for row in group])) for key in group[0]}

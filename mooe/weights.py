@@ -139,7 +139,9 @@ def make_debug(cls: type[MoEEPipeline]) -> MoEEPipeline:
             latent_channels=48, latent_size=4, audio_channels=16, condition_dim=32, map_channels=8,
             block_out_channels=(16, 16), num_attention_heads=2,
         )  # fmt: skip
-        adapters = MoEEAdapters.from_unet(unet.unet, latent_dim=32, inner_dim=16)
+        adapters = MoEEAdapters.from_unet(
+            unet.unet, latent_dim=32, inner_dim=16, prior_shape=(48, 4, 4), num_latents=4
+        )
         for parameter in adapters.parameters():
             # experts start at zero; random ones make emotions differ
             nn.init.normal_(parameter, std=0.2)

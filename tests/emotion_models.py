@@ -8,6 +8,7 @@ from mooe.emotion.latents import EmotionToLatents
 
 FRAMES = 4
 LATENT_DIM = 32
+NUM_LATENTS = 16  # the model's default
 
 
 def make_latents_model(**config: object) -> EmotionToLatents:

@@ -10,12 +10,14 @@ from diffusers import (
     UNetMotionModel,
     UNetSpatioTemporalConditionModel,
 )
-from emotion_models import FRAMES, LATENT_DIM, assert_same_weights, labels, make_latents_model
+from emotion_models import FRAMES, LATENT_DIM, NUM_LATENTS, assert_same_weights, labels, make_latents_model
 from torch import Tensor
 
 from mooe.emotion.adapters import MoEEAdapters
 from mooe.emotion.gates import gate_loss
 from mooe.errors import WeightsError
+
+PRIOR_SHAPE = (4, 4, 4)  # of what the UNet returns a frame
 
 
 def make_unet() -> UNetMotionModel:
@@ -39,9 +41,10 @@ def make_unet() -> UNetMotionModel:
 
 def make_adapters(unet: torch.nn.Module, **config: object) -> MoEEAdapters:
     torch.manual_seed(3)
-    adapters = MoEEAdapters.from_unet(unet, latent_dim=LATENT_DIM, inner_dim=16, **config).eval()
+    prior = {"prior_shape": PRIOR_SHAPE, "num_latents": NUM_LATENTS} if isinstance(unet, UNetMotionModel) else {}
+    adapters = MoEEAdapters.from_unet(unet, latent_dim=LATENT_DIM, inner_dim=16, **prior | config).eval()
     for name, parameter in adapters.named_parameters():
-        if name.endswith("to_out.weight"):
+        if name.endswith(("to_out.weight", "to_map.weight")):
             torch.nn.init.normal_(parameter, std=0.2)
     return adapters
 
@@ -77,7 +80,9 @@ def test_intensity_zero_leaves_the_unet_bitwise_unchanged() -> None:
 
 def test_new_adapters_start_as_the_plain_unet() -> None:
     unet = make_unet()
-    adapters = MoEEAdapters.from_unet(unet, latent_dim=LATENT_DIM)
+    adapters = MoEEAdapters.from_unet(
+        unet, latent_dim=LATENT_DIM, prior_shape=PRIOR_SHAPE, num_latents=NUM_LATENTS
+    )
     plain = unet(*unet_inputs()).sample
     adapters.attach(unet)
     with adapters.condition(emotion_latents("sad", "happy")):
@@ -87,6 +92,7 @@ def test_new_adapters_start_as_the_plain_unet() -> None:
 def test_detach_restores_the_processors_and_the_unet_keeps_its_own_state() -> None:
     unet = make_unet()
     processors, state = dict(unet.attn_processors), set(unet.state_dict())
+    plain = unet(*unet_inputs()).sample
     adapters = make_adapters(unet)
     adapters.attach(unet)
     assert set(unet.state_dict()) == state
@@ -94,6 +100,31 @@ def test_detach_restores_the_processors_and_the_unet_keeps_its_own_state() -> No
         make_adapters(unet).attach(unet)
     adapters.detach(unet)
     assert all(unet.attn_processors[path] is processor for path, processor in processors.items())
+    with adapters.condition(emotion_latents("sad", "happy")):
+        assert torch.equal(unet(*unet_inputs()).sample, plain)
+
+
+def test_the_prior_adds_the_same_to_any_sample_and_follows_the_strength() -> None:
+    unet = make_unet()
+    adapters = make_adapters(unet)
+    assert adapters.prior is not None
+    with torch.no_grad():
+        for name, parameter in adapters.named_parameters():
+            if name.endswith("to_out.weight"):  # what is left is the prior
+                parameter.zero_()
+        latents = emotion_latents("happy", "sadly_angry")
+        added = []
+        for sample in unet_inputs()[0], torch.zeros(2, 4, FRAMES, 4, 4):
+            inputs = (sample, *unet_inputs()[1:])
+            plain = unet(*inputs).sample
+            adapters.attach(unet)
+            for strength in (1.0, 0.5):
+                with adapters.condition(latents * strength):
+                    added.append((unet(*inputs, return_dict=False)[0] - plain) / strength)
+            adapters.detach(unet)
+    assert added[0].abs().max() > 0.1
+    assert all(torch.allclose(offset, added[0], atol=1e-4) for offset in added)
+    assert torch.allclose(added[0], added[0][:, :, :1].expand_as(added[0]), atol=1e-4)  # held by every frame
 
 
 def test_adapters_of_another_unet_are_refused() -> None:
@@ -199,7 +230,7 @@ def test_gates_can_be_overridden_and_taught() -> None:
     assert gates is not None
     assert torch.allclose(gates, weights)
     optimizer = torch.optim.Adam(adapters.parameters(), lr=0.02)
-    for _ in range(60):
+    for _ in range(120):
         with adapters.condition(latents), adapters.collect_gates() as record:
             free = unet(*unet_inputs()).sample
         loss = gate_loss(record.logits, weights)
@@ -227,15 +258,16 @@ def test_gradient_reaches_the_experts_of_every_layer_and_the_latents() -> None:
 def test_ablation_switches_change_parameters_and_outputs() -> None:
     unet = make_unet()
     outputs, sizes = [], []
-    for config in ({}, {"use_global_gate": False}, {"use_local_gate": False}, {"num_experts": 1}):
+    switches = ({"use_global_gate": False}, {"use_local_gate": False}, {"prior_shape": None}, {"num_experts": 1})
+    for config in ({}, *switches):
         adapters = make_adapters(unet, **config)
         adapters.attach(unet)
         with torch.no_grad(), adapters.condition(emotion_latents("happy", "sad")):
             outputs.append(unet(*unet_inputs()).sample)
         adapters.detach(unet)
         sizes.append(sum(parameter.numel() for parameter in adapters.parameters()))
-    assert sizes[1] == sizes[2] < sizes[0]
-    assert sizes[3] < sizes[0] / 4
+    assert max(sizes[1:]) < sizes[0]
+    assert sizes[-1] < sizes[0] / 4
     for index, output in enumerate(outputs):
         assert not any(torch.allclose(output, other) for other in outputs[:index])
 

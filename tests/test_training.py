@@ -160,7 +160,10 @@ def test_emotion_stage_leaves_the_unet_and_moves_every_expert(
 
     network = unet().requires_grad_(False)
     before = [p.clone() for p in network.parameters()]
-    adapters = MoEEAdapters.from_unet(network.unet, latent_dim=32, inner_dim=16)
+    prior_shape = (codec.latent_channels, codec.latent_size, codec.latent_size) if extra else None
+    adapters = MoEEAdapters.from_unet(
+        network.unet, latent_dim=32, inner_dim=16, prior_shape=prior_shape, num_latents=4
+    )
     adapters.attach(network.unet)
     encoder = EmotionToLatents(latent_dim=32, num_latents=4, encoder_dim=32, use_bank=extra)
     modules: dict[str, torch.nn.Module] = {"adapters": adapters, "encoder": encoder}
@@ -210,6 +213,30 @@ def test_a_bank_can_be_added_to_given_weights_and_not_be_lost(tmp_path: Path) ->
     banked.save_pretrained(tmp_path / "banked/emotion_encoder")
     with pytest.raises(ConfigError, match="has a bank"):
         start_encoder(tmp_path / "banked", False)
+
+
+def test_a_prior_can_be_added_to_given_experts_and_not_be_lost(tmp_path: Path) -> None:
+    from mooe.emotion.adapters import MoEEAdapters
+    from mooe.errors import ConfigError
+    from training.train_emotion import start_adapters
+
+    network = unet()
+    plain = MoEEAdapters.from_unet(network.unet, latent_dim=32, inner_dim=16)
+    plain.save_pretrained(tmp_path / "plain/adapters")
+
+    def config(init: str, use_prior: bool) -> EmotionConfig:
+        return EmotionConfig(
+            loop_config(tmp_path, 1), tmp_path, tmp_path, tmp_path, init=tmp_path / init, use_prior=use_prior
+        )
+
+    extended = start_adapters(config("plain", True), network)
+    assert extended.prior is not None and not extended.prior.to_map.weight.any()
+    kept = extended.state_dict()
+    assert all(torch.equal(kept[name], value) for name, value in plain.state_dict().items())
+    assert start_adapters(config("plain", False), network).prior is None
+    extended.save_pretrained(tmp_path / "extended/adapters")
+    with pytest.raises(ConfigError, match="have a prior"):
+        start_adapters(config("extended", False), network)
 
 
 def test_discriminator_learns_true_latents_and_teaches_only_the_prediction(
