@@ -57,16 +57,17 @@ EXPRESSIONS: dict[str, Expression] = {
         1.05, 0.02, 1.2, 0.6,
     ),
     "sad": Expression(
-        {"browInnerUp": 0.6, "browOuterUp": -0.45, "browDown": 0.19, "eyeSquint": 0.25, "eyeBlink": 0.19,
+        {"browInnerUp": 0.8, "browOuterUp": -0.45, "browDown": 0.19, "eyeSquint": 0.25, "eyeBlink": 0.28,
          "cheekSquint": 0.15, "mouthFrown": 0.68, "mouthShrugLower": 0.39, "mouthPress": 0.1, "mouthLowerDown": -0.15,
-         "mouthUpperUp": -0.1, "mouthSmile": -0.12, "eyeLookDown": 0.08},
+         "mouthUpperUp": -0.1, "mouthSmile": -0.25, "eyeLookDown": 0.08},
         ({"browDown": 0.3}, {"mouthRollLower": 0.2, "eyeLookDown": 0.12}, {"mouthShrugUpper": 0.2}),
         0.65, -0.06, 0.6, 0.0,
     ),
     "angry": Expression(
-        {"browDown": 1.05, "browInnerUp": -0.48, "eyeSquint": 0.65, "eyeWide": 0.05, "noseSneer": 0.25,
-         "mouthFrown": 0.35, "mouthUpperUp": 0.5, "mouthLowerDown": 0.68, "mouthSmile": -0.58, "mouthDimple": -0.15,
-         "mouthClose": -0.1, "mouthRollLower": -0.18, "mouthStretch": 0.07, "jawForward": 0.29, "jawOpen": 0.09},
+        {"browDown": 1.15, "browInnerUp": -0.58, "eyeSquint": 0.65, "eyeWide": 0.05, "eyeBlink": -0.15,
+         "noseSneer": 0.25, "mouthFrown": 0.35, "mouthUpperUp": 0.5, "mouthLowerDown": 0.68, "mouthSmile": -0.58,
+         "mouthDimple": -0.15, "mouthClose": -0.1, "mouthRollLower": -0.18, "mouthStretch": 0.07, "mouthPress": -0.1,
+         "mouthShrugLower": -0.12, "mouthFunnel": 0.2, "mouthPucker": 0.1, "jawForward": 0.29, "jawOpen": 0.09},
         ({"mouthLowerDown": 0.2, "jawForward": 0.4}, {"mouthStretch": 0.2},
          {"mouthPress": 0.5, "mouthLowerDown": -0.3}),
         1.0, -0.04, 1.5, 0.35,
@@ -79,21 +80,21 @@ EXPRESSIONS: dict[str, Expression] = {
         0.8, 0.04, 0.8, 0.3,
     ),
     "fearful": Expression(
-        {"browInnerUp": 0.92, "browOuterUp": 0.09, "browDown": 0.55, "eyeWide": 1.7, "mouthStretch": 0.85,
-         "mouthFrown": 0.22, "mouthLowerDown": 0.6, "mouthSmile": -0.1, "mouthClose": -0.1, "jawOpen": 0.2},
+        {"browInnerUp": 0.92, "browOuterUp": 0.09, "browDown": 0.55, "eyeWide": 1.9, "mouthStretch": 0.85,
+         "mouthFrown": 0.22, "mouthLowerDown": 0.6, "mouthSmile": -0.1, "mouthClose": -0.15, "jawOpen": 0.2},
         ({"mouthLowerDown": 0.3}, {"browDown": 0.3}, {"mouthUpperUp": 0.2}),
         0.85, 0.03, 0.9, 0.9,
     ),
     "surprised": Expression(
-        {"browInnerUp": 0.4, "browOuterUp": 0.5, "eyeWide": 2.4, "jawOpen": 0.36, "mouthFunnel": 0.38,
-         "mouthUpperUp": -0.09, "mouthLowerDown": 0.09, "mouthSmile": -0.14, "mouthStretch": -0.1,
-         "mouthShrugLower": -0.1},
+        {"browInnerUp": 0.4, "browOuterUp": 0.5, "eyeWide": 2.9, "eyeSquint": -0.5, "cheekSquint": -0.25,
+         "jawOpen": 0.43, "mouthFunnel": 0.45, "mouthUpperUp": -0.09, "mouthLowerDown": 0.09, "mouthSmile": -0.14,
+         "mouthStretch": -0.1, "mouthShrugLower": -0.1},
         ({"mouthFunnel": 0.2}, {"jawOpen": 0.1}, {"browInnerUp": 0.15}),
         0.9, 0.05, 1.0, 1.0,
     ),
 }  # fmt: skip
 
-_WIDEST = 3.2  # beyond the table's wide lids, with the noise of a take
+_WIDEST = 3.6  # beyond the table's wide lids, with the noise of a take
 
 # What an emotion of the lips must leave to speech: rounding fights a smile, so both give way
 _ROUND = [i for i, n in enumerate(ARKIT_NAMES) if n.startswith(("mouthPucker", "mouthFunnel"))]
