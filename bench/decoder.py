@@ -173,8 +173,8 @@ def systems(full: PortraitCompensator, ablations: list[str]) -> dict[str, Draw]:
     return found
 
 
-def measure(cases: list[Case], draw: Draw, judge: QualityJudge) -> dict[str, float]:
-    """Means over the cases, each counting the same, and milliseconds a frame."""
+def measure(cases: list[Case], draw: Draw, judge: QualityJudge) -> tuple[dict[str, float], list[dict[str, Any]]]:
+    """Means over the cases, each counting the same, and milliseconds a frame; and the figures of each case."""
     rows: list[dict[str, Any]] = []
     seconds: list[float] = []
     for case in cases:
@@ -184,7 +184,17 @@ def measure(cases: list[Case], draw: Draw, judge: QualityJudge) -> dict[str, flo
         seconds.append((time.perf_counter() - start) / len(frames))
         rows.append(judge.compare(frames, case.references, case.portrait.frame).summary())
     means = {name: float(np.mean([row[name] for row in rows if name in row])) for name in COLUMNS}
-    return {**means, "ms": 1000 * float(np.median(seconds))}
+    return {**means, "ms": 1000 * float(np.median(seconds))}, rows
+
+
+def against(rows: list[dict[str, Any]], full: list[dict[str, Any]]) -> dict[str, list[float]]:
+    """By how much each figure exceeds the full decoder's, and the standard error of that over the cases."""
+    found = {}
+    for name in COLUMNS:
+        pairs = [pair for pair in zip(rows, full, strict=True) if all(name in row for row in pair)]
+        gaps = np.array([one[name] - other[name] for one, other in pairs])
+        found[name] = [float(gaps.mean()), float(gaps.std(ddof=1) / np.sqrt(len(gaps)))]
+    return found
 
 
 def main() -> None:
@@ -209,9 +219,17 @@ def main() -> None:
         result: dict[str, Any] = {}
         for kind in sorted({case.kind for case in cases}):
             chosen = [case for case in cases if case.kind == kind]
-            result[kind] = {name: measure(chosen, draw, judge) for name, draw in drawn.items()}
+            measured = {name: measure(chosen, draw, judge) for name, draw in drawn.items()}
+            result[kind] = {name: means for name, (means, _) in measured.items()}
             rows = [[name, *figures.values()] for name, figures in result[kind].items()]
-            show(f"{len(chosen)} {kind}", ["", *(c.replace("vgg16_hed_distance", "vgg") for c in COLUMNS), "ms"], rows)
+            header = ["", *(c.replace("vgg16_hed_distance", "vgg") for c in COLUMNS)]
+            show(f"{len(chosen)} {kind}", [*header, "ms"], rows)
+            if len(chosen) < 2:
+                continue
+            apart = {name: against(each, measured["full"][1]) for name, (_, each) in measured.items()}
+            result[f"{kind}_against_full"] = apart
+            rows = [[n, *(f"{gap:+.3f} ±{error:.3f}" for gap, error in a.values())] for n, a in apart.items()]
+            show(f"{kind}: difference to full, with its standard error over the cases", header, rows)
     except MooeError as error:
         sys.exit(str(error))
     result["codes_used"] = usage.shares()
