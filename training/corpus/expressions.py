@@ -45,7 +45,7 @@ class Expression:
 # reported; the last two times on frames in which the experts speak, moved by the change of the table, and the last time
 # for likeness at the price of plainness. Anger was moved by the tracker's readings and by eye (its outer brows were
 # raised, and it shouted without a frown), and all but joy by a little more once the experts passed on what they were
-# given: lids and brows less, teeth, lips and the mouth's corners more, for as much likeness.
+# given: lids less, teeth, lips and the mouth's corners more, for as much likeness, and as actors change beside neutral.
 # What speech adds is part of the face: anger bares its teeth and articulates less than it did, surprise rounds its
 # lips. A wrinkled nose costs most likeness, so anger and disgust have no more of it than they need. Weights beyond 1
 # and below 0 are wanted: the table's brows and lids move little at weight 1, and anger pulls brows below their place.
@@ -57,38 +57,37 @@ EXPRESSIONS: dict[str, Expression] = {
         1.05, 0.02, 1.2, 0.6,
     ),
     "sad": Expression(
-        {"browInnerUp": 0.75, "browOuterUp": -0.25, "browDown": 0.1, "eyeSquint": 0.25, "eyeBlink": 0.28,
-         "cheekSquint": 0.15, "mouthFrown": 0.62, "mouthShrugLower": 0.39, "mouthPress": 0.1, "mouthLowerDown": -0.15,
-         "mouthUpperUp": -0.1, "mouthSmile": -0.25, "eyeLookDown": 0.08},
+        {"browInnerUp": 0.6, "browOuterUp": -0.45, "browDown": 0.19, "eyeSquint": 0.25, "eyeBlink": 0.22,
+         "cheekSquint": 0.15, "mouthFrown": 0.68, "mouthShrugLower": 0.39, "mouthPress": 0.1, "mouthLowerDown": -0.15,
+         "mouthUpperUp": -0.1, "mouthSmile": -0.12, "eyeLookDown": 0.08},
         ({"browDown": 0.3}, {"mouthRollLower": 0.2, "eyeLookDown": 0.12}, {"mouthShrugUpper": 0.2}),
         0.75, -0.06, 0.6, 0.0,
     ),
     "angry": Expression(
-        {"browDown": 0.95, "browInnerUp": -0.36, "browOuterUp": 0.2, "eyeSquint": 0.65, "eyeWide": 0.05,
-         "eyeBlink": -0.15, "noseSneer": 0.2, "mouthFrown": 0.35, "mouthUpperUp": 0.5, "mouthLowerDown": 0.68,
-         "mouthSmile": -0.58, "mouthDimple": -0.15, "mouthClose": -0.2, "mouthRollLower": -0.18, "mouthStretch": 0.07,
-         "mouthPress": -0.1, "mouthShrugLower": -0.12, "mouthFunnel": 0.2, "mouthPucker": 0.1, "jawForward": 0.29,
-         "jawOpen": 0.09},
+        {"browDown": 1.05, "browInnerUp": -0.48, "eyeSquint": 0.65, "eyeWide": 0.05, "eyeBlink": -0.08,
+         "noseSneer": 0.25, "mouthFrown": 0.35, "mouthUpperUp": 0.5, "mouthLowerDown": 0.68, "mouthSmile": -0.58,
+         "mouthDimple": -0.15, "mouthClose": -0.1, "mouthRollLower": -0.18, "mouthStretch": 0.07, "mouthFunnel": 0.08,
+         "jawForward": 0.29, "jawOpen": 0.07},
         ({"mouthLowerDown": 0.2, "jawForward": 0.4}, {"mouthStretch": 0.2},
          {"mouthPress": 0.5, "mouthLowerDown": -0.3}),
         1.0, -0.04, 1.5, 0.35,
     ),
     "disgusted": Expression(
-        {"noseSneer": 0.48, "browDown": 0.05, "eyeSquint": 0.58, "eyeBlink": 0.1, "cheekSquint": 0.39,
-         "mouthFrown": 0.7, "mouthShrugLower": 0.58, "mouthUpperUp": 0.25, "mouthSmile": -0.58, "mouthStretch": 0.07,
+        {"noseSneer": 0.55, "browDown": 0.1, "eyeSquint": 0.58, "eyeBlink": 0.1, "cheekSquint": 0.39,
+         "mouthFrown": 0.73, "mouthShrugLower": 0.58, "mouthUpperUp": 0.25, "mouthSmile": -0.58, "mouthStretch": 0.07,
          "mouthLowerDown": -0.07, "mouthRollLower": 0.12},
         ({"mouthShrugLower": 0.3}, {"mouthLowerDown": 0.2}, {"mouthShrugUpper": 0.3}),
         0.8, 0.04, 0.8, 0.3,
     ),
     "fearful": Expression(
-        {"browInnerUp": 0.92, "browOuterUp": 0.09, "browDown": 0.4, "eyeWide": 1.9, "mouthStretch": 0.7,
-         "mouthFrown": 0.22, "mouthLowerDown": 0.6, "mouthSmile": -0.1, "mouthClose": -0.15, "jawOpen": 0.2},
+        {"browInnerUp": 0.92, "browOuterUp": 0.09, "browDown": 0.5, "eyeWide": 1.8, "mouthStretch": 0.8,
+         "mouthFrown": 0.22, "mouthLowerDown": 0.6, "mouthSmile": -0.1, "mouthClose": -0.12, "jawOpen": 0.2},
         ({"mouthLowerDown": 0.3}, {"browDown": 0.3}, {"mouthUpperUp": 0.2}),
         0.85, 0.03, 0.9, 0.9,
     ),
     "surprised": Expression(
-        {"browInnerUp": 0.4, "browOuterUp": 0.45, "eyeWide": 2.7, "eyeSquint": -0.5, "cheekSquint": -0.25,
-         "jawOpen": 0.4, "mouthFunnel": 0.45, "mouthUpperUp": -0.09, "mouthLowerDown": 0.09, "mouthSmile": -0.14,
+        {"browInnerUp": 0.43, "browOuterUp": 0.5, "eyeWide": 2.6, "eyeSquint": -0.5, "cheekSquint": -0.25,
+         "jawOpen": 0.37, "mouthFunnel": 0.38, "mouthUpperUp": -0.09, "mouthLowerDown": 0.09, "mouthSmile": -0.14,
          "mouthStretch": -0.1, "mouthShrugLower": -0.1},
         ({"mouthFunnel": 0.2}, {"jawOpen": 0.1}, {"browInnerUp": 0.15}),
         0.9, 0.05, 1.0, 1.0,
