@@ -28,7 +28,7 @@ _JAW_GAIN = 1.3  # the joint also slides, so the teeth drop further than the chi
 _UPPER_EDGE = -0.044  # the upper front teeth end about 4 mm below the closed lips
 _LOWER_EDGE = -0.028
 _REST_EDGE = -0.035  # at rest the upper teeth end at least so far below the line where the lips meet
-_LOWER_SHOWN = 0.04
+_LOWER_SHOWN = 0.028
 _TONGUE_LIFT, _TONGUE_LIGHT = 0.03, 1.4  # in speech the tongue lies higher than at rest, and nearer the light
 _BEHIND_LIPS = -0.035
 _SHADOW_TINT = np.array([0.86, 1.04, 1.07], np.float32)  # lips pass red light into their own shade
@@ -220,7 +220,7 @@ class MouthLayer:
         # gums and tongue are as red as this person's lips are
         flesh = proxy.albedo.mean(1, keepdims=True) / 0.45 * self.tone.lips
         color[~tooth] = 0.35 * color[~tooth] + 0.5 * flesh[~tooth]
-        color[np.isin(proxy.part, (LOWER_TEETH, LOWER_GUM))] *= 0.84
+        color[np.isin(proxy.part, (LOWER_TEETH, LOWER_GUM))] *= 0.76
         color[proxy.part == TONGUE] *= _TONGUE_LIGHT
         half = np.array([0.0, 0.22, 0.975], np.float32)
         gloss = _GLOSS * self.tone.exposure * np.clip(proxy.normals @ half, 0, 1) ** 24
