@@ -11,7 +11,6 @@ from PIL import Image
 
 from mooe.decoder import PortraitDecoder, SourcePortrait, encode_at_rest, encode_portrait
 from mooe.decoder.neutral import mouth_expression
-from mooe.decoder.rest import with_cheeks
 from mooe.decoder.shading import MOVEMENTS, ExpressionShading, movement_strengths
 from mooe.face.regions import ARKIT_NAMES, FACE_OVAL, LIPS_OUTER
 from mooe.face.topology import arkit_to_displacement, arkit_vector
@@ -101,14 +100,6 @@ class TestRest:
         plain, everything = mouth_expression(reading, doubtful=False), mouth_expression(reading)
         assert (plain <= everything).all() and plain.sum() < everything.sum()
         assert not everything[[i for i, n in enumerate(ARKIT_NAMES) if n.startswith(("brow", "eye"))]].any()
-
-    def test_cheeks_go_with_a_smile_and_with_nothing_else(self) -> None:
-        frown, smile = arkit_vector({"mouthFrown": 0.5, "jawOpen": 0.3}), arkit_vector({"mouthSmile": 0.8})
-        assert np.array_equal(with_cheeks(frown), frown)
-        besides = with_cheeks(smile) - smile
-        cheeks = [ARKIT_NAMES.index(f"cheekSquint{side}") for side in ("Left", "Right")]
-        assert (besides[cheeks] > 0).all()
-        assert np.array_equal(besides, 4 * (with_cheeks(smile / 4) - smile / 4))
 
     def test_smile_is_taken_away(self, smiling: np.ndarray, tracker: FaceTracker, portrait: SourcePortrait) -> None:
         def smile(image: np.ndarray) -> float:

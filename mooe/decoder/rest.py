@@ -9,19 +9,13 @@ from __future__ import annotations
 import numpy as np
 
 from mooe.decoder.decoder import PortraitDecoder
-from mooe.decoder.neutral import Float, mouth_expression
+from mooe.decoder.neutral import mouth_expression
 from mooe.decoder.portrait import Image, SourcePortrait, encode_portrait
 from mooe.errors import NoFaceError
-from mooe.face.regions import ARKIT_NAMES
 from mooe.face.tracker import Face, FaceTracker
 
 _ROUNDS = 2
 _LITTLE = 0.06  # weight of the strongest shape at which a face counts as at rest
-_SMILE, _CHEEKS, _FROWN = (
-    [ARKIT_NAMES.index(name + side) for side in ("Left", "Right")]
-    for name in ("mouthSmile", "cheekSquint", "mouthFrown")
-)
-_CHEEKS_OF_SMILE, _FURTHER_OF_SMILE = 0.4, 0.2
 _MOST = 1.3  # more of a shape than this is the person's face, not an expression
 
 
@@ -36,7 +30,7 @@ def encode_at_rest(image: Image, face: Face, tracker: FaceTracker, size: int = 2
         PortraitError, NoFaceError: as of :func:`~mooe.decoder.portrait.encode_portrait`.
     """
     expression = mouth_expression(face.blendshapes)
-    portrait = encode_portrait(image, face, size, with_cheeks(expression))
+    portrait = encode_portrait(image, face, size, expression)
     still = np.zeros(3, np.float32)
     for _ in range(_ROUNDS):
         drawn = PortraitDecoder(portrait).render(np.zeros((478, 3), np.float32), still, still)
@@ -47,18 +41,5 @@ def encode_at_rest(image: Image, face: Face, tracker: FaceTracker, size: int = 2
         if left.max() < _LITTLE:
             break
         expression = np.minimum(expression + left, _MOST)
-        portrait = encode_portrait(image, face, size, with_cheeks(expression))
+        portrait = encode_portrait(image, face, size, expression)
     return portrait
-
-
-def with_cheeks(expression: Float) -> Float:
-    """An expression ``[52]`` with what a smile in it does besides, which the tracker does not read.
-
-    It lifts the cheeks. And as its folds never go quite away, a mouth whose corners have only come back to their place
-    still looks pleased: they are let down a little further.
-    """
-    whole = expression.copy()
-    smile = min(float(expression[_SMILE].mean()), 1.0)
-    whole[_CHEEKS] += _CHEEKS_OF_SMILE * smile
-    whole[_FROWN] -= _FURTHER_OF_SMILE * smile
-    return whole
