@@ -142,9 +142,9 @@ def make_debug(cls: type[MoEEPipeline]) -> MoEEPipeline:
         adapters = MoEEAdapters.from_unet(
             unet.unet, latent_dim=32, inner_dim=16, prior_shape=(48, 4, 4), num_latents=4
         )
-        for parameter in adapters.parameters():
-            # experts start at zero; random ones make emotions differ
-            nn.init.normal_(parameter, std=0.2)
+        for name, parameter in adapters.named_parameters():
+            # experts start at zero; random ones make emotions differ, a prior in about the measure that attentions do
+            nn.init.normal_(parameter, std=0.1 if name.startswith("prior.") else 0.2)
         return cls(
             codec, unet, adapters, EmotionToLatents(latent_dim=32, num_latents=4, encoder_dim=32),
             HeadPosePredictor(hidden_dim=16), FlowMatchEulerDiscreteScheduler(),
