@@ -131,6 +131,8 @@ def test_adapters_of_another_unet_are_refused() -> None:
     adapters = MoEEAdapters(layers={"mid_block.attentions.0.transformer_blocks.0.attn2": 24})
     with pytest.raises(WeightsError, match="made for"):
         adapters.attach(make_unet())
+    with pytest.raises(WeightsError, match="prior was made for 5"):
+        make_adapters(make_unet(), prior_shape=(5, 4, 4)).attach(make_unet())
 
 
 def test_saved_adapters_load_bit_for_bit(tmp_path: Path) -> None:
