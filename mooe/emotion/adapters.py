@@ -140,11 +140,13 @@ class MoEEAdapters(ModelMixin, ConfigMixin):
                 f"These emotion experts were made for {len(layers)} cross-attentions, and this UNet has "
                 f"{len(found)} or of other sizes; load the experts that were trained with it."
             )
-        if self.prior is not None and self.prior.shape[0] != (channels := cast(ModelMixin, unet).config["out_channels"]):
-            raise WeightsError(
-                f"The emotion prior was made for {self.prior.shape[0]} channels of motion latents, and this UNet has "
-                f"{channels}; load the experts that were trained with it."
-            )
+        if self.prior is not None:
+            wanted, given = self.prior.shape[0], cast(ModelMixin, unet).config["out_channels"]
+            if wanted != given:
+                raise WeightsError(
+                    f"The emotion prior was made for {wanted} channels of motion latents, and this UNet has {given}; "
+                    "load the experts that were trained with it."
+                )
         if any(isinstance(layer.processor, MoEEAttnProcessor) for layer in found.values()):
             raise WeightsError("Emotion experts are already attached to this UNet; detach them first.")
         for path, layer in found.items():
