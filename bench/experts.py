@@ -34,9 +34,18 @@ from bench.tables import show  # noqa: E402
 from mooe.emotion.adapters import MoEEAdapters  # noqa: E402
 from mooe.emotion.latents import EmotionToLatents  # noqa: E402
 from mooe.emotion.taxonomy import EMOTIONS  # noqa: E402
-from mooe.face.regions import LEFT_BROW, LEFT_EYE, LIPS_INNER, LIPS_OUTER, RIGHT_BROW, RIGHT_EYE  # noqa: E402
+from mooe.face.regions import (  # noqa: E402
+    LEFT_BROW,
+    LEFT_EYE,
+    LIP_PAIRS,
+    LIPS_INNER,
+    LIPS_OUTER,
+    RIGHT_BROW,
+    RIGHT_EYE,
+)
 from mooe.media import write_json  # noqa: E402
 from mooe.motion.codec import MotionCodec  # noqa: E402
+from mooe.motion.lips import lip_gap  # noqa: E402
 from mooe.motion.sampling import Guidance, WindowInputs, WindowSampler  # noqa: E402
 from mooe.motion.unet import MotionUNet  # noqa: E402
 from training.corpus.motion import MotionCorpus, Take, load_clips  # noqa: E402
@@ -47,7 +56,7 @@ REGIONS = {
     "lids": RIGHT_EYE + LEFT_EYE,
     "lips": LIPS_INNER + LIPS_OUTER,
 }
-_UPPER, _LOWER = 13, 14  # landmarks in the middle of the inner lips
+_MIDDLE = LIP_PAIRS.index((13, 14))
 _HELD = 0.6  # least weight in every frame of a take that is measured
 
 
@@ -74,11 +83,6 @@ def sample_take(models: Models, take: Take, seed: int) -> tuple[Array, Array | N
     features, controls = torch.from_numpy(take.features)[None], torch.from_numpy(take.controls.stack())[None]
     clean, gates = sampler.window(WindowInputs(features, controls.float(), latents))
     return models.codec.decode(clean)[0].numpy(), None if gates is None else gates.numpy()
-
-
-def lip_opening(points: Array) -> Array:
-    """Height between the inner lips, ``[F]``."""
-    return np.asarray(points[:, _UPPER, 1] - points[:, _LOWER, 1])
 
 
 def act_take(corpus: MotionCorpus, weights: Array, seed: int) -> Take:
@@ -110,8 +114,8 @@ def measure_take(models: Models, corpus: MotionCorpus, weights: Array, seed: int
         row[f"{name} passed"] = float((held[list(region)] * part).sum() / (part * part).sum())
     if gates is not None and gates.shape[1] == len(EMOTIONS):
         row["own gate"] = float(gates[:, weights > 0].sum(1).mean())
-    opening = lip_opening(shown), lip_opening(acted.displacement)
-    row["lips r"] = float(np.corrcoef(*opening)[0, 1])
+    opening, wanted = (lip_gap(points)[:, _MIDDLE] for points in (shown, acted.displacement))
+    row["lips r"] = float(np.corrcoef(opening, wanted)[0, 1])
     return row
 
 

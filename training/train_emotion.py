@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -37,6 +38,8 @@ from training.corpus.filmed import Corpus, open_corpus
 from training.extras import make_preview, preview_pipeline
 from training.motion_batch import Batch, draw_batch, noise_latents
 from training.train_motion import latent_loss
+
+_Model = TypeVar("_Model", EmotionToLatents, MoEEAdapters)
 
 
 @dataclass
@@ -214,6 +217,14 @@ def held_error(error: Tensor) -> Tensor:
     return torch.stack([held[:, sorted(region)].mean() for region in regions]).mean()
 
 
+def extend(model: _Model, **settings: Any) -> _Model:
+    """The model with what other settings add to it, which is new; all else as it was."""
+    known = {key: value for key, value in model.config.items() if not key.startswith("_")}
+    extended = type(model)(**known | settings)
+    extended.load_state_dict(model.state_dict(), strict=False)
+    return extended
+
+
 def start_encoder(init: Path | None, use_bank: bool) -> EmotionToLatents:
     """The encoder to begin with: new, or the one in the folder `init`, with a new bank if it has none and shall.
 
@@ -227,10 +238,7 @@ def start_encoder(init: Path | None, use_bank: bool) -> EmotionToLatents:
         return encoder
     if not use_bank:
         raise ConfigError(f"The emotion encoder in {init} has a bank: set use_bank to true, or begin without init.")
-    settings = {key: value for key, value in encoder.config.items() if not key.startswith("_")}
-    banked = EmotionToLatents(**settings | {"use_bank": True})
-    banked.load_state_dict(encoder.state_dict(), strict=False)
-    return banked
+    return extend(encoder, use_bank=True)
 
 
 def start_adapters(config: EmotionConfig, unet: MotionUNet) -> MoEEAdapters:
@@ -255,10 +263,7 @@ def start_adapters(config: EmotionConfig, unet: MotionUNet) -> MoEEAdapters:
         return adapters
     if not config.use_prior:
         raise ConfigError(f"The experts in {config.init} have a prior: set use_prior to true, or begin without init.")
-    settings = {key: value for key, value in adapters.config.items() if not key.startswith("_")}
-    extended = MoEEAdapters(**settings | {"prior_shape": shape})
-    extended.load_state_dict(adapters.state_dict(), strict=False)
-    return extended
+    return extend(adapters, prior_shape=shape)
 
 
 def main() -> None:
