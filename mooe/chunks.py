@@ -11,6 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from mooe.decoder.neutral import give_way
 from mooe.emotion.controls import ControlSchedule
 from mooe.motion.additive import add_expression
 from mooe.motion.ahead import made_ahead
@@ -32,6 +33,7 @@ def make_chunks(
     codec: MotionCodec,
     schedule: ControlSchedule,
     render: Callable[[Array, Array, Array], Iterator[Frame]],
+    relief: Array,
     *,
     ahead: bool = False,
 ) -> Iterator[MoEEChunk]:
@@ -42,10 +44,11 @@ def make_chunks(
         codec: motion latents -> displacements.
         schedule: what the face is asked to do besides what is sampled.
         render: draws frames from displacements, rotations and translations.
+        relief: what the portrait's face lets go of as far as an emotion is asked for, ``[478, 3]``.
         ahead: draw a chunk while the one before is used, and sample the motion of the one after it meanwhile; not for
             live sound, which must not be asked for before it is needed.
     """
-    moved = _moved(stream, codec, schedule)
+    moved = _moved(stream, codec, schedule, relief)
     if not ahead or stream.speech.live:
         chunks = _drawn(stream, moved, render, jobs=1)
     else:
@@ -99,7 +102,9 @@ class _DrawingThreads:
 _opencv = _DrawingThreads()
 
 
-def _moved(stream: MoEEStream, codec: MotionCodec, schedule: ControlSchedule) -> Iterator[_Moved]:
+def _moved(
+    stream: MoEEStream, codec: MotionCodec, schedule: ControlSchedule, relief: Array
+) -> Iterator[_Moved]:
     """The motion of each chunk, and the state behind it."""
     source = stream.motion
     while source is not None:
@@ -110,6 +115,7 @@ def _moved(stream: MoEEStream, codec: MotionCodec, schedule: ControlSchedule) ->
             first, latents, gates = source.window()
             displacement = source.driver.finish(codec.decode(latents)[0].cpu().numpy())
             count = len(displacement)
+            displacement = give_way(displacement, relief, schedule.weights(count, first_frame=first))
             pose = source.driver.pose(first, count)
             added = schedule.arkit(count, first_frame=first)
             displacement = add_expression(displacement, added, source.driver.speaking(first, count))

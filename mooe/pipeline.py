@@ -190,7 +190,7 @@ class MoEEPipeline(DiffusionPipeline, SpeakerLoraMixin):
         stream.motion = self._motion(speech, schedule, settings, state)
         decoder = refined_decoder(portrait, self.compensator)
         render = partial(decoder.render_many, paste_back=paste_back)
-        stream.chunks = make_chunks(stream, self.codec, schedule, render, ahead=ahead)
+        stream.chunks = make_chunks(stream, self.codec, schedule, render, portrait.relief, ahead=ahead)
         return stream
 
     @torch.no_grad()

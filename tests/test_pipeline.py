@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from PIL import Image
 
 from mooe import MoEEPipeline, MooeError
 from mooe.decoder import SourcePortrait
+from mooe.decoder.neutral import frown_relief
 from mooe.emotion import EmotionTimeline, parse_emotion
 from mooe.errors import WeightsError
 from mooe.pipeline import MoEEPipelineOutput
@@ -64,6 +66,20 @@ def test_intensity_zero_is_neutral_exactly(run: Run) -> None:
     ):
         assert np.array_equal(neutral, run(**wish).frames)
     assert not np.array_equal(neutral, run(emotion="angry").frames)
+
+
+def test_a_photographed_frown_gives_way_as_far_as_an_emotion_is_asked_for(
+    pipe: MoEEPipeline, portrait: SourcePortrait, speech: np.ndarray
+) -> None:
+    def moved(relief: np.ndarray, **wish: object) -> np.ndarray:
+        person = replace(portrait, relief=relief)
+        return pipe(person, speech, generator=torch.Generator().manual_seed(1), **wish).motion.displacement
+
+    none, some = np.zeros((478, 3), np.float32), frown_relief(0.5)
+    assert np.array_equal(moved(some), moved(none))
+    for emotion, share in (("angry", 1.0), ("surprised:.5", 0.5), (["happy:.8", "surprised:.8"], 1.0)):
+        change = moved(some, emotion=emotion) - moved(none, emotion=emotion)
+        assert np.allclose(change, share * some, atol=1e-4)
 
 
 def test_gates_sum_to_one_where_there_is_emotion_and_to_zero_where_not(run: Run) -> None:

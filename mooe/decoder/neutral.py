@@ -31,6 +31,9 @@ _WIDEST = 1.4  # an eye opens at most so much wider than in the photograph
 _LID_SCALE = (0.35, 2.2)
 _REST_NEAR, _REST_FAR = 0.12, 0.5  # distance from the lips within which an expression is taken away whole, and less
 _REST_LEAST = 0.4  # share of it taken away far from the lips: a face's outline is the person's, not the smile's
+_FROWN_AT_REST = 0.2  # weight of browDown that a resting face may read
+# What lets go of a photographed frown of weight 1
+_RELIEF = {"browDown": -0.8, "browInnerUp": 0.3, "browOuterUp": 0.3, "eyeSquint": -0.6, "eyeWide": 1.0}
 
 
 def _lip_falloff() -> tuple[Float, Float]:
@@ -104,6 +107,36 @@ def mouth_expression(blendshapes: Mapping[str, float], doubtful: bool = True) ->
         doubtful: count shapes too that a resting mouth is often said to have, as far as they are strong.
     """
     return np.array([_shown(name, blendshapes.get(name, 0.0), doubtful) for name in ARKIT_NAMES], np.float32)
+
+
+def photographed_frown(blendshapes: Mapping[str, float]) -> float:
+    """How far a picture's brows are lower than a resting face's may be, 0 to 0.8, by its ARKit weights."""
+    brows = (blendshapes.get("browDownLeft", 0.0) + blendshapes.get("browDownRight", 0.0)) / 2
+    return max(brows - _FROWN_AT_REST, 0.0)
+
+
+def frown_relief(frown: float) -> Float:
+    """Displacement float32 ``[478, 3]`` that lets go of a frown from :func:`photographed_frown`.
+
+    A frown in the photograph, often only the sun's, is kept while no emotion is asked for. Under an emotion it would
+    add up with that of anger, and stand against the raised brows of surprise.
+    """
+    return np.asarray(frown * arkit_to_displacement(arkit_vector(_RELIEF)), np.float32)
+
+
+def give_way(displacement: Float, relief: Float, emotion: Float) -> Float:
+    """Let a photographed frown go as far as an emotion is asked for.
+
+    Args:
+        displacement: of frames, ``[..., 478, 3]``.
+        relief: from :func:`frown_relief`.
+        emotion: their emotion weights ``[..., 6]``.
+
+    Returns:
+        Displacements of the same shape, unchanged where no emotion is asked for.
+    """
+    asked = np.minimum(emotion.sum(-1), 1.0)[..., None, None]
+    return np.asarray(displacement + asked * relief, np.float32)
 
 
 def neutral_points(points: Float, weights: Float) -> Float:

@@ -14,7 +14,14 @@ from mooe.decoder.eyes import EyeLayer, smooth_lids
 from mooe.decoder.images import FinePhoto
 from mooe.decoder.mesh import PortraitMesh
 from mooe.decoder.mouth import MouthLayer
-from mooe.decoder.neutral import FaceDriver, lift_lips, mouth_expression, neutral_points
+from mooe.decoder.neutral import (
+    FaceDriver,
+    frown_relief,
+    lift_lips,
+    mouth_expression,
+    neutral_points,
+    photographed_frown,
+)
 from mooe.decoder.shading import ExpressionShading
 from mooe.decoder.tone import PortraitTone
 from mooe.errors import PortraitError
@@ -43,6 +50,7 @@ class SourcePortrait:
         alignment: of the head in the frame.
         points: the photograph's landmarks in the head frame, float32 ``[478, 3]``.
         neutral: the person's neutral face in the head frame, float32 ``[478, 3]``.
+        relief: displacement that lets go of the photograph's frown, float32 ``[478, 3]``; emotions need it.
         tone: exposure, white balance, toning.
         attachment: how firmly each pixel follows the head, float32 ``[size, size]``.
         mesh, driver, mouth, eyes, shading: the portrait's parts of the decoder.
@@ -58,6 +66,7 @@ class SourcePortrait:
     alignment: HeadAlignment
     points: Float
     neutral: Float
+    relief: Float
     tone: PortraitTone
     attachment: Float
     mesh: PortraitMesh
@@ -137,6 +146,7 @@ def encode_portrait(image: Image, face: Face, size: int = 256, expression: Float
     if expression is None:
         expression = mouth_expression(face.blendshapes)
     neutral = neutral_points(points, expression)
+    frown = photographed_frown(face.blendshapes)
     tone = PortraitTone.measure(frame, points_px)
     mouth = MouthLayer(frame, points_px, neutral, alignment, tone)
     if mouth.lips_too_low:
@@ -154,6 +164,7 @@ def encode_portrait(image: Image, face: Face, size: int = 256, expression: Float
         alignment=alignment,
         points=points,
         neutral=neutral,
+        relief=frown_relief(frown),
         tone=tone,
         attachment=head_attachment(frame, points_px, alignment),
         mesh=PortraitMesh.build(
@@ -162,5 +173,5 @@ def encode_portrait(image: Image, face: Face, size: int = 256, expression: Float
         driver=FaceDriver(neutral),
         mouth=mouth,
         eyes=EyeLayer(points_px, alignment),
-        shading=ExpressionShading(frame, points_px, points - neutral, alignment.scale),
+        shading=ExpressionShading(frame, points_px, points - neutral, alignment.scale, frown),
     )

@@ -77,9 +77,13 @@ def _readers() -> Float:
     return np.asarray(rows, np.float32)
 
 
-def movement_strengths(displacement: Float) -> Float:
-    """How strongly each movement of :data:`MOVEMENTS` is there, ``[5]`` in [0, 1.4], in ``[478, 3]`` displacements."""
-    return np.clip(_readers() @ np.asarray(displacement, np.float32).reshape(-1), 0, _MOST)
+def movement_strengths(displacement: Float, frown: float = 0.0) -> Float:
+    """How strongly each movement of :data:`MOVEMENTS` is there, ``[5]``, in a displacement ``[478, 3]``.
+
+    They are in [0, 1.4]; that of a lowered brow may be as far below 0 as the face from which it moves frowns.
+    """
+    least = np.array([-frown if name == "brow_lower" else 0.0 for name in MOVEMENTS], np.float32)
+    return np.clip(_readers() @ np.asarray(displacement, np.float32).reshape(-1), least, _MOST)
 
 
 class ExpressionShading:
@@ -91,9 +95,13 @@ class ExpressionShading:
         shown: displacement of the photograph's own expression from the neutral face, ``[478, 3]``: there the
             shading is the photograph's.
         eye_distance: of the outer eye corners in pixels.
+        frown: how far the brows of the neutral face are lowered, as a weight.
     """
 
-    def __init__(self, photo: NDArray[np.uint8], landmarks: Float, shown: Float, eye_distance: float) -> None:
+    def __init__(
+        self, photo: NDArray[np.uint8], landmarks: Float, shown: Float, eye_distance: float, frown: float = 0.0
+    ) -> None:
+        self._frown = frown
         self._shown = movement_strengths(shown)
         tables = _maps()
         size = tables["ratio"].shape[-1]
@@ -111,7 +119,7 @@ class ExpressionShading:
 
     def log_gain(self, displacement: Float) -> Float | None:
         """Log luminance to add to each pixel of the photograph before it is warped, ``[size, size]``; None for none."""
-        strengths = movement_strengths(displacement)
+        strengths = movement_strengths(displacement, self._frown)
         change = np.where(strengths < self._shown, _SMOOTHING, 1.0).astype(np.float32) * (strengths - self._shown)
         if np.abs(change).max() < 1e-3:
             return None

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from mooe.audio.constants import SAMPLE_RATE
 from mooe.decoder import SourcePortrait
+from mooe.decoder.neutral import give_way
 from mooe.decoder.refinement import refined_decoder
 from mooe.emotion import EmotionMix
 from mooe.motion.controls import Controls
@@ -55,4 +56,5 @@ class EmotionPreview:
     def draw(self, portrait: SourcePortrait, mix: EmotionMix) -> NDArray[np.uint8]:
         """The head crop at the mixture, uint8 RGB ``[size, size, 3]``."""
         still = np.zeros(3, np.float32)
-        return refined_decoder(portrait, self._pipeline.compensator).render(self.displacement(mix), still, still)
+        displacement = give_way(self.displacement(mix), portrait.relief, mix.weights)
+        return refined_decoder(portrait, self._pipeline.compensator).render(displacement, still, still)
