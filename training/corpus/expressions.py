@@ -46,9 +46,11 @@ class Expression:
 # for likeness at the price of plainness. Anger was moved by the tracker's readings and by eye (its outer brows were
 # raised, and it shouted without a frown), and all but joy by a little more once the experts passed on what they were
 # given: lids less, teeth, lips and the mouth's corners more, for as much likeness, and as actors change beside neutral.
-# What speech adds is part of the face: anger bares its teeth and articulates less than it did, surprise rounds its
-# lips. A wrinkled nose costs most likeness, so anger and disgust have no more of it than they need. Weights beyond 1
-# and below 0 are wanted: the table's brows and lids move little at weight 1, and anger pulls brows below their place.
+# At last all but joy were set for three things at once, on the same frames: that a tracker's readings change as actors'
+# do (jaws open less, teeth show more, brows rise further), what the two networks say, and likeness. What speech adds is
+# part of the face: anger bares its teeth, surprise rounds its lips. A wrinkled nose costs most likeness, so anger and
+# disgust have no more of it than they need. Weights beyond 1 and below 0 are wanted: the table's brows and lids move
+# little at weight 1, anger pulls brows below their place, and lips part over teeth whose jaw stays up.
 EXPRESSIONS: dict[str, Expression] = {
     "happy": Expression(
         {"mouthSmile": 0.65, "mouthUpperUp": 0.2, "mouthDimple": 0.18, "cheekSquint": 0.25, "eyeSquint": 0.28,
@@ -57,38 +59,47 @@ EXPRESSIONS: dict[str, Expression] = {
         1.05, 0.02, 1.2, 0.6,
     ),
     "sad": Expression(
-        {"browInnerUp": 0.6, "browOuterUp": -0.45, "browDown": 0.19, "eyeSquint": 0.25, "eyeBlink": 0.22,
-         "cheekSquint": 0.15, "mouthFrown": 0.68, "mouthShrugLower": 0.39, "mouthPress": 0.1, "mouthLowerDown": -0.15,
-         "mouthUpperUp": -0.1, "mouthSmile": -0.12, "eyeLookDown": 0.08},
+        {"browDown": 0.1, "browInnerUp": 0.54, "browOuterUp": -0.37, "eyeWide": -0.11, "eyeSquint": 0.24,
+         "eyeBlink": 0.22, "cheekSquint": 0.15, "noseSneer": -0.04, "mouthSmile": -0.19, "mouthFrown": 0.51,
+         "mouthStretch": -0.11, "mouthDimple": 0.1, "mouthPress": 0.15, "mouthUpperUp": -0.16,
+         "mouthLowerDown": -0.17, "mouthShrugLower": 0.35, "mouthShrugUpper": -0.06, "mouthRollLower": -0.09,
+         "mouthRollUpper": -0.1, "mouthFunnel": -0.18, "mouthClose": -0.33, "jawOpen": -0.29, "eyeLookDown": 0.08},
         ({"browDown": 0.3}, {"mouthRollLower": 0.2, "eyeLookDown": 0.12}, {"mouthShrugUpper": 0.2}),
         0.75, -0.06, 0.6, 0.0,
     ),
     "angry": Expression(
-        {"browDown": 1.05, "browInnerUp": -0.48, "eyeSquint": 0.65, "eyeWide": 0.05, "eyeBlink": -0.08,
-         "noseSneer": 0.25, "mouthFrown": 0.35, "mouthUpperUp": 0.5, "mouthLowerDown": 0.68, "mouthSmile": -0.58,
-         "mouthDimple": -0.15, "mouthClose": -0.1, "mouthRollLower": -0.18, "mouthStretch": 0.07, "mouthFunnel": 0.08,
-         "jawForward": 0.29, "jawOpen": 0.07},
+        {"browDown": 0.91, "browInnerUp": -0.58, "browOuterUp": 0.15, "eyeWide": -0.04, "eyeSquint": 0.59,
+         "eyeBlink": -0.13, "cheekSquint": -0.04, "noseSneer": 0.21, "mouthSmile": -0.52, "mouthFrown": 0.24,
+         "mouthStretch": 0.1, "mouthDimple": -0.33, "mouthPress": -0.12, "mouthUpperUp": 0.72, "mouthLowerDown": 0.51,
+         "mouthShrugLower": -0.16, "mouthShrugUpper": 0.1, "mouthRollLower": -0.08, "mouthRollUpper": -0.06,
+         "mouthFunnel": -0.1, "mouthPucker": -0.15, "mouthClose": -0.23, "jawOpen": -0.04, "jawForward": 0.24},
         ({"mouthLowerDown": 0.2, "jawForward": 0.4}, {"mouthStretch": 0.2},
          {"mouthPress": 0.5, "mouthLowerDown": -0.3}),
         1.0, -0.04, 1.5, 0.35,
     ),
     "disgusted": Expression(
-        {"noseSneer": 0.55, "browDown": 0.1, "eyeSquint": 0.58, "eyeBlink": 0.1, "cheekSquint": 0.39,
-         "mouthFrown": 0.73, "mouthShrugLower": 0.58, "mouthUpperUp": 0.25, "mouthSmile": -0.58, "mouthStretch": 0.07,
-         "mouthLowerDown": -0.07, "mouthRollLower": 0.12},
+        {"browOuterUp": -0.07, "eyeWide": -0.14, "eyeSquint": 0.67, "eyeBlink": 0.2, "cheekSquint": 0.52,
+         "noseSneer": 0.45, "mouthSmile": -0.33, "mouthFrown": 0.62, "mouthStretch": -0.04, "mouthPress": 0.04,
+         "mouthUpperUp": 0.34, "mouthLowerDown": 0.04, "mouthShrugLower": 0.56, "mouthShrugUpper": -0.12,
+         "mouthRollLower": 0.18, "mouthRollUpper": 0.05, "mouthFunnel": -0.04, "mouthPucker": -0.04,
+         "mouthClose": -0.47, "jawOpen": -0.28},
         ({"mouthShrugLower": 0.3}, {"mouthLowerDown": 0.2}, {"mouthShrugUpper": 0.3}),
         0.8, 0.04, 0.8, 0.3,
     ),
     "fearful": Expression(
-        {"browInnerUp": 0.92, "browOuterUp": 0.09, "browDown": 0.5, "eyeWide": 1.8, "mouthStretch": 0.8,
-         "mouthFrown": 0.22, "mouthLowerDown": 0.6, "mouthSmile": -0.1, "mouthClose": -0.12, "jawOpen": 0.2},
+        {"browDown": 0.29, "browInnerUp": 1.03, "browOuterUp": 0.23, "eyeWide": 1.81, "eyeSquint": -0.1,
+         "eyeBlink": -0.12, "cheekSquint": -0.12, "noseSneer": -0.2, "mouthSmile": 0.17, "mouthFrown": -0.04,
+         "mouthStretch": 0.36, "mouthDimple": 0.09, "mouthPress": 0.11, "mouthUpperUp": -0.18, "mouthLowerDown": 0.67,
+         "mouthShrugUpper": -0.14, "mouthRollLower": 0.14, "mouthRollUpper": -0.14, "mouthFunnel": -0.15,
+         "mouthPucker": 0.06, "mouthClose": -0.44, "jawOpen": -0.08, "jawForward": 0.09},
         ({"mouthLowerDown": 0.3}, {"browDown": 0.3}, {"mouthUpperUp": 0.2}),
         0.85, 0.03, 0.9, 0.9,
     ),
     "surprised": Expression(
-        {"browInnerUp": 0.43, "browOuterUp": 0.5, "eyeWide": 2.6, "eyeSquint": -0.5, "cheekSquint": -0.25,
-         "jawOpen": 0.37, "mouthFunnel": 0.38, "mouthUpperUp": -0.09, "mouthLowerDown": 0.09, "mouthSmile": -0.14,
-         "mouthStretch": -0.1, "mouthShrugLower": -0.1},
+        {"browDown": -0.06, "browInnerUp": 0.54, "browOuterUp": 0.63, "eyeWide": 2.64, "eyeSquint": -0.53,
+         "eyeBlink": -0.07, "cheekSquint": -0.28, "noseSneer": -0.11, "mouthSmile": -0.12, "mouthFrown": -0.08,
+         "mouthStretch": -0.12, "mouthDimple": 0.05, "mouthLowerDown": 0.08, "mouthShrugLower": -0.14,
+         "mouthShrugUpper": -0.06, "mouthRollUpper": -0.05, "mouthFunnel": 0.36, "mouthClose": 0.11, "jawOpen": 0.43},
         ({"mouthFunnel": 0.2}, {"jawOpen": 0.1}, {"browInnerUp": 0.15}),
         0.9, 0.05, 1.0, 1.0,
     ),
