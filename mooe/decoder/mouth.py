@@ -220,7 +220,8 @@ class MouthLayer:
         # gums and tongue are as red as this person's lips are
         flesh = proxy.albedo.mean(1, keepdims=True) / 0.45 * self.tone.lips
         color[~tooth] = 0.35 * color[~tooth] + 0.5 * flesh[~tooth]
-        color[np.isin(proxy.part, (LOWER_TEETH, LOWER_GUM))] *= 0.76
+        # what light the lower teeth get has come off lips and tongue
+        color[np.isin(proxy.part, (LOWER_TEETH, LOWER_GUM))] *= 0.76 ** (2 * self._shadow_tint - 1)
         color[proxy.part == TONGUE] *= _TONGUE_LIGHT
         half = np.array([0.0, 0.22, 0.975], np.float32)
         gloss = _GLOSS * self.tone.exposure * np.clip(proxy.normals @ half, 0, 1) ** 24
