@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mooe.decoder.neutral import give_way
 from mooe.emotion.controls import ControlSchedule
-from mooe.motion.additive import add_expression
+from mooe.motion.additive import add_expression, shut_as_spoken
 from mooe.motion.ahead import made_ahead
 from mooe.motion.codec import MotionCodec
 from mooe.pipeline_output import FaceMotion, Frame, MoEEChunk, MoEEStream
@@ -115,9 +115,13 @@ def _moved(
             first, latents, gates = source.window()
             displacement = source.driver.finish(codec.decode(latents)[0].cpu().numpy())
             count = len(displacement)
-            displacement = give_way(displacement, relief, schedule.weights(count, first_frame=first))
+            emotion, speaking = schedule.weights(count, first_frame=first), source.driver.speaking(first, count)
+            if source.spoken is not None:
+                spoken = codec.decode(source.spoken)[0].cpu().numpy()
+                displacement = shut_as_spoken(displacement, spoken, speaking, emotion)
+            displacement = give_way(displacement, relief, emotion)
             pose = source.driver.pose(first, count)
             added = schedule.arkit(count, first_frame=first)
-            displacement = add_expression(displacement, added, source.driver.speaking(first, count))
+            displacement = add_expression(displacement, added, speaking)
         shares = np.zeros((count, 6), np.float32) if gates is None else gates.numpy()
         yield _Moved(FaceMotion(displacement, pose[:, :3], pose[:, 3:]), shares, first, source.state())

@@ -23,8 +23,8 @@ from mooe.emotion.controls import (
 from mooe.emotion.tags import parse_tags
 from mooe.errors import ConfigError, EmotionError, EmotionWarning
 from mooe.face.regions import ARKIT_NAMES
-from mooe.face.topology import arkit_vector
-from mooe.motion.additive import add_expression, speech_activity
+from mooe.face.topology import arkit_to_displacement, arkit_vector
+from mooe.motion.additive import add_expression, shut_as_spoken, speech_activity
 from mooe.motion.lips import lip_gap
 from mooe.pipeline import MoEEPipelineOutput
 
@@ -235,6 +235,21 @@ def test_lips_that_speech_shuts_stay_shut() -> None:
     moved = add_expression(motion, weights, np.array([0.0, 1.0], np.float32))
     gap = lip_gap(moved)[:, 4]
     assert gap[0] > 0.05 > 0.01 > gap[1]
+
+
+def test_an_emotion_parts_no_lips_that_speech_shuts() -> None:
+    spoken = arkit_to_displacement(np.stack([arkit_vector({"jawOpen": w}) for w in (0.0, 0.0, 0.0, 0.3)]))
+    gaping = spoken + arkit_to_displacement(arkit_vector({"jawOpen": 0.4, "mouthUpperUp": 0.5, "mouthSmile": 0.3}))
+    speaking = np.array([1, 0, 1, 1], np.float32)
+    emotion = np.zeros((4, 6), np.float32)
+    emotion[[0, 1, 3], 2] = 1
+    moved = shut_as_spoken(gaping, spoken, speaking, emotion)
+    # silence, no emotion and an open mouth: as they were
+    assert np.allclose(moved[1:], gaping[1:], atol=1e-6)
+    assert lip_gap(gaping)[0].max() > 0.1 and np.abs(lip_gap(moved)[0]).max() < 0.01
+    # brows, lids and the corners' spread stay the emotion's
+    assert np.allclose(moved[0, [105, 159, 334]], gaping[0, [105, 159, 334]], atol=0.01)
+    assert moved[0, 291, 0] - moved[0, 61, 0] > spoken[0, 291, 0] - spoken[0, 61, 0] + 0.02
 
 
 def test_silence_is_no_speech_but_a_p_is() -> None:

@@ -237,3 +237,21 @@ def test_embedded_emotions_move_what_they_should(run: Run) -> None:
     surprised = mean(emotion="surprised")
     assert surprised["browInnerUp"] > neutral["browInnerUp"] + 0.3
     assert mean(emotion="surprised", intensity=0.5)["browInnerUp"] < surprised["browInnerUp"]
+
+
+@embedded
+def test_embedded_lips_shut_under_an_emotion_where_speech_shuts_them(run: Run, examples: Path) -> None:
+    from mooe.audio import load_audio
+    from mooe.motion.lips import lip_gap
+
+    pipe = MoEEPipeline.from_pretrained()
+    speech = load_audio(examples / "speech.wav")[: 4 * 16000]
+    neutral, *gaping = (
+        lip_gap(run(pipe, speech, emotion=emotion).motion.displacement)[:, 4]
+        for emotion in (None, "angry", "surprised")
+    )
+    shut = (neutral < 0.005) & (np.convolve(neutral > 0.04, np.ones(9), "same") > 0)  # in speech, not in a pause
+    assert shut.any()
+    for gap in gaping:
+        assert np.median(gap) > np.median(neutral) + 0.05
+        assert np.median(gap[shut]) < 0.35 * np.quantile(gap, 0.9)

@@ -1,4 +1,4 @@
-"""Expressions that are no mixture of emotions, laid over the motion as displacements."""
+"""What is laid over the sampled motion as displacements: expressions that are no mixture of emotions, shut lips."""
 
 from __future__ import annotations
 
@@ -6,13 +6,17 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import maximum_filter1d
 
-from mooe.face.topology import arkit_to_displacement
+from mooe.face.topology import arkit_to_displacement, arkit_vector
 from mooe.motion.lips import keep_apart, lip_gap, shut_lips
 
 Array = NDArray[np.float32]
 
 # Gap of the lips' middle, in eye distances, from which on they do not touch
 _TOUCHING = 0.012
+_SPOKEN_TOUCHING = 0.02  # the same in what sound alone makes likely, which is smoother
+_JAW, _PARTING = ("jawOpen",), ("mouthUpperUp", "mouthLowerDown")
+_CHIN, _MIDDLE = 152, 4  # a landmark, and the pair of lip landmarks in the middle
+_PLAIN = 0.3  # emotion weight from which on lips are shut wholly: weaker ones hardly part them
 # Scaled energy (see `mooe.audio.prosody`) of quiet and of clear speech
 _QUIET, _CLEAR = 0.4, 0.8
 SPEECH_REACH = 3  # frames: the silence of a p is speech
@@ -22,6 +26,37 @@ def speech_activity(energy: Array) -> Array:
     """Whether somebody speaks, from the energy of the prosody; ``[F]`` -> ``[F]`` in [0, 1]."""
     level = np.clip((energy - _QUIET) / (_CLEAR - _QUIET), 0, 1)
     return maximum_filter1d(level, 2 * SPEECH_REACH + 1).astype(np.float32)
+
+
+def _shut(displacement: Array, touching: float) -> Array:
+    """How far lips are shut, 1 where they touch, ``[F, 478, 3]`` -> ``[F]``."""
+    gap = lip_gap(displacement)[:, 2:7].max(axis=1)
+    return np.asarray(np.clip(1.5 - gap / touching, 0, 1), np.float32)
+
+
+def shut_as_spoken(displacement: Array, spoken: Array, speaking: Array, emotion: Array) -> Array:
+    """Shut lips that an emotion parts where speech shuts them, as on p, b and m.
+
+    Emotional mouths are neutral ones moved aside by the experts, so those that gape would never shut. In silence the
+    emotion has its way.
+
+    Args:
+        displacement: ``[F, 478, 3]`` in the head frame, eye distances.
+        spoken: the displacements that sound alone makes likely, ``[F, 478, 3]``.
+        speaking: ``[F]`` in [0, 1], from :func:`speech_activity`.
+        emotion: weights ``[F, 6]``.
+
+    Returns:
+        ``[F, 478, 3]``; frames without emotion as they were.
+    """
+    share = speaking * np.clip(emotion.sum(1) / _PLAIN, 0, 1)
+    shut = (_shut(spoken, _SPOKEN_TOUCHING) * share).astype(np.float32)
+    # the jaw comes up and the lips let go first, and only what gap is left then is drawn together
+    jaw, parting = (arkit_to_displacement(arkit_vector(dict.fromkeys(names, 1.0))) for names in (_JAW, _PARTING))
+    dropped = np.clip((displacement - spoken)[:, _CHIN, 1] / jaw[_CHIN, 1], 0, 1)
+    closed = displacement - (shut * dropped)[:, None, None] * jaw
+    parted = np.clip(lip_gap(closed)[:, _MIDDLE] / lip_gap(parting)[_MIDDLE], 0, 1)
+    return shut_lips(closed - (shut * parted)[:, None, None] * parting, shut)
 
 
 def add_expression(displacement: Array, arkit: Array, speaking: Array) -> Array:
@@ -42,8 +77,7 @@ def add_expression(displacement: Array, arkit: Array, speaking: Array) -> Array:
     if not asked.any():
         return result
     before = displacement[asked]
-    gap = lip_gap(before)[:, 2:7].max(axis=1)
-    shut = np.clip(1.5 - gap / _TOUCHING, 0, 1) * speaking[asked]
+    shut = _shut(before, _TOUCHING) * speaking[asked]
     moved = before + arkit_to_displacement(arkit[asked])
     result[asked] = keep_apart(shut_lips(moved, shut.astype(np.float32)))
     return result

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 Array = NDArray[np.float32]
 
 NUM_CONTROLS = 10
+INTENSITY = 0  # column of the emotion's strength
 # Brings each control to about unit variance
 _SCALE = np.array([2.0, 5.0, 10.0, 10.0, 20.0, 20.0, 20.0, 30.0, 30.0, 30.0], np.float32)
 

@@ -18,6 +18,7 @@ from diffusers.schedulers.scheduling_utils import SchedulerMixin
 from torch import Tensor
 
 from mooe.emotion.adapters import MoEEAdapters
+from mooe.motion.controls import INTENSITY
 from mooe.motion.unet import Conditioning, MotionUNet
 
 WINDOW = 40
@@ -169,6 +170,16 @@ class WindowSampler:
         """Go on from what :meth:`state` gave."""
         self._carried = state["carried"].to(self.unet.device)
         self.generator.set_state(state["generator"])
+
+    def spoken(self, inputs: WindowInputs) -> Tensor:
+        """Latents that sound, blink, gaze and pose alone make likely, without an emotion, ``[1, F, C, h, w]`` float32.
+
+        They are the linear prior of the UNet, so they cost no pass of it.
+        """
+        controls = inputs.controls.clone()
+        controls[..., INTENSITY] = 0
+        with torch.no_grad():
+            return self.unet.condition(inputs.features, controls).prior.float()
 
     def window(self, inputs: WindowInputs) -> tuple[Tensor, Tensor | None]:
         """Sample the next window; threads that share the UNet take turns.

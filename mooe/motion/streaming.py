@@ -50,6 +50,7 @@ class MotionStream:
         self.driver, self.sampler = driver, sampler
         self._first, self._step = (LIVE_FIRST, LIVE_STEP) if live else (WINDOW, WINDOW - CARRIED)
         self.position = 0  # first frame that is still to be made
+        self.spoken: Tensor | None = None  # of the last window's new frames, from WindowSampler.spoken; None if neutral
 
     @property
     def _length(self) -> int:
@@ -70,9 +71,11 @@ class MotionStream:
         """
         skip = CARRIED if self.position else 0
         start = self.position - skip
-        latents, gates = self.sampler.window(self.driver.window(start, self._length))
+        inputs = self.driver.window(start, self._length)
+        latents, gates = self.sampler.window(inputs)
         latents = articulate(latents)
         stop = min(latents.shape[1], self.driver.num_frames - start)
+        self.spoken = None if inputs.emotion_latents is None else self.sampler.spoken(inputs)[:, skip:stop]
         first, self.position = self.position, start + stop
         return first, latents[:, skip:stop], None if gates is None else gates[skip:stop]
 
