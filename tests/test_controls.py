@@ -238,18 +238,19 @@ def test_lips_that_speech_shuts_stay_shut() -> None:
 
 
 def test_an_emotion_parts_no_lips_that_speech_shuts() -> None:
-    spoken = arkit_to_displacement(np.stack([arkit_vector({"jawOpen": w}) for w in (0.0, 0.0, 0.0, 0.3)]))
+    # five frames each: lips shut in speech, in silence, without an emotion, and open
+    spoken = arkit_to_displacement(np.stack([arkit_vector({"jawOpen": w}) for w in (0.0, 0.0, 0.0, 0.3)])).repeat(5, 0)
     gaping = spoken + arkit_to_displacement(arkit_vector({"jawOpen": 0.4, "mouthUpperUp": 0.5, "mouthSmile": 0.3}))
-    speaking = np.array([1, 0, 1, 1], np.float32)
+    speaking = np.array([1, 0, 1, 1], np.float32).repeat(5)
     emotion = np.zeros((4, 6), np.float32)
     emotion[[0, 1, 3], 2] = 1
-    moved = shut_as_spoken(gaping, spoken, speaking, emotion)
-    # silence, no emotion and an open mouth: as they were
-    assert np.allclose(moved[1:], gaping[1:], atol=1e-6)
-    assert lip_gap(gaping)[0].max() > 0.1 and np.abs(lip_gap(moved)[0]).max() < 0.01
+    moved = shut_as_spoken(gaping, spoken, speaking, emotion.repeat(5, 0))
+    kept = [7, 12, 13, 16, 17, 18]
+    assert np.allclose(moved[kept], gaping[kept], atol=1e-6)
+    assert lip_gap(gaping)[2].max() > 0.1 and np.abs(lip_gap(moved)[2]).max() < 0.01
     # brows, lids and the corners' spread stay the emotion's
-    assert np.allclose(moved[0, [105, 159, 334]], gaping[0, [105, 159, 334]], atol=0.01)
-    assert moved[0, 291, 0] - moved[0, 61, 0] > spoken[0, 291, 0] - spoken[0, 61, 0] + 0.02
+    assert np.allclose(moved[2, [105, 159, 334]], gaping[2, [105, 159, 334]], atol=0.01)
+    assert moved[2, 291, 0] - moved[2, 61, 0] > spoken[2, 291, 0] - spoken[2, 61, 0] + 0.02
 
 
 def test_silence_is_no_speech_but_a_p_is() -> None:

@@ -13,7 +13,8 @@ Array = NDArray[np.float32]
 
 # Gap of the lips' middle, in eye distances, from which on they do not touch
 _TOUCHING = 0.012
-_SPOKEN_TOUCHING = 0.02  # the same in what sound alone makes likely, which is smoother
+# Gaps in what sound alone makes likely at which an emotion's lips are shut, and from which on they gape as they like
+_SPOKEN_SHUT, _SPOKEN_OPEN = 0.006, 0.06
 _JAW, _PARTING = ("jawOpen",), ("mouthUpperUp", "mouthLowerDown")
 _CHIN, _MIDDLE = 152, 4  # a landmark, and the pair of lip landmarks in the middle
 _PLAIN = 0.3  # emotion weight from which on lips are shut wholly: weaker ones hardly part them
@@ -28,17 +29,16 @@ def speech_activity(energy: Array) -> Array:
     return maximum_filter1d(level, 2 * SPEECH_REACH + 1).astype(np.float32)
 
 
-def _shut(displacement: Array, touching: float) -> Array:
-    """How far lips are shut, 1 where they touch, ``[F, 478, 3]`` -> ``[F]``."""
-    gap = lip_gap(displacement)[:, 2:7].max(axis=1)
-    return np.asarray(np.clip(1.5 - gap / touching, 0, 1), np.float32)
+def _gap(displacement: Array) -> Array:
+    """The widest gap in the middle of the lips, ``[F, 478, 3]`` -> ``[F]``."""
+    return np.asarray(lip_gap(displacement)[:, 2:7].max(axis=1), np.float32)
 
 
 def shut_as_spoken(displacement: Array, spoken: Array, speaking: Array, emotion: Array) -> Array:
     """Shut lips that an emotion parts where speech shuts them, as on p, b and m.
 
-    Emotional mouths are neutral ones moved aside by the experts, so those that gape would never shut. In silence the
-    emotion has its way.
+    Emotional mouths are neutral ones moved aside by the experts, so those that gape would never shut. They shut by as
+    much as the neutral mouth does below a small gap, which leaves them time to. In silence the emotion has its way.
 
     Args:
         displacement: ``[F, 478, 3]`` in the head frame, eye distances.
@@ -50,7 +50,9 @@ def shut_as_spoken(displacement: Array, spoken: Array, speaking: Array, emotion:
         ``[F, 478, 3]``; frames without emotion as they were.
     """
     share = speaking * np.clip(emotion.sum(1) / _PLAIN, 0, 1)
-    shut = (_shut(spoken, _SPOKEN_TOUCHING) * share).astype(np.float32)
+    near = np.clip((_SPOKEN_OPEN - _gap(spoken)) / (_SPOKEN_OPEN - _SPOKEN_SHUT), 0, 1)
+    ends = np.pad(near * share, 1, mode="edge")
+    shut = ((ends[:-2] + 2 * ends[1:-1] + ends[2:]) / 4).astype(np.float32)  # or wide mouths would clap
     # the jaw comes up and the lips let go first, and only what gap is left then is drawn together
     jaw, parting = (arkit_to_displacement(arkit_vector(dict.fromkeys(names, 1.0))) for names in (_JAW, _PARTING))
     dropped = np.clip((displacement - spoken)[:, _CHIN, 1] / jaw[_CHIN, 1], 0, 1)
@@ -77,7 +79,7 @@ def add_expression(displacement: Array, arkit: Array, speaking: Array) -> Array:
     if not asked.any():
         return result
     before = displacement[asked]
-    shut = _shut(before, _TOUCHING) * speaking[asked]
+    shut = np.clip(1.5 - _gap(before) / _TOUCHING, 0, 1) * speaking[asked]
     moved = before + arkit_to_displacement(arkit[asked])
     result[asked] = keep_apart(shut_lips(moved, shut.astype(np.float32)))
     return result
