@@ -52,7 +52,8 @@ def shut_as_spoken(displacement: Array, spoken: Array, speaking: Array, emotion:
     share = speaking * np.clip(emotion.sum(1) / _PLAIN, 0, 1)
     near = np.clip((_SPOKEN_OPEN - _gap(spoken)) / (_SPOKEN_OPEN - _SPOKEN_SHUT), 0, 1)
     ends = np.pad(near * share, 1, mode="edge")
-    shut = ((ends[:-2] + 2 * ends[1:-1] + ends[2:]) / 4).astype(np.float32)  # or wide mouths would clap
+    shut = (ends[:-2] + 2 * ends[1:-1] + ends[2:]) / 4  # or wide mouths would clap
+    shut = np.where(emotion.any(1), shut, 0).astype(np.float32)
     # the jaw comes up and the lips let go first, and only what gap is left then is drawn together
     jaw, parting = (arkit_to_displacement(arkit_vector(dict.fromkeys(names, 1.0))) for names in (_JAW, _PARTING))
     dropped = np.clip((displacement - spoken)[:, _CHIN, 1] / jaw[_CHIN, 1], 0, 1)
