@@ -244,7 +244,11 @@ def test_an_emotion_parts_no_lips_that_speech_shuts() -> None:
     speaking = np.array([1, 0, 1, 1], np.float32).repeat(5)
     emotion = np.zeros((4, 6), np.float32)
     emotion[[0, 1, 3], 2] = 1
-    moved = shut_as_spoken(gaping, spoken, speaking, emotion.repeat(5, 0))
+    ends = spoken[[0, *range(20), 19]]
+    moved = shut_as_spoken(gaping, ends, speaking, emotion.repeat(5, 0))
+    parts = [shut_as_spoken(gaping[p], ends[p.start : p.stop + 2], speaking[p], emotion.repeat(5, 0)[p])
+             for p in (slice(0, 3), slice(3, 20))]  # fmt: skip
+    assert np.allclose(np.concatenate(parts), moved, atol=1e-6)  # no seam where windows meet
     assert np.array_equal(moved[10:15], gaping[10:15])
     kept = [7, 16, 17, 18]
     assert np.allclose(moved[kept], gaping[kept], atol=1e-6)

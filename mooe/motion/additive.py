@@ -42,21 +42,21 @@ def shut_as_spoken(displacement: Array, spoken: Array, speaking: Array, emotion:
 
     Args:
         displacement: ``[F, 478, 3]`` in the head frame, eye distances.
-        spoken: the displacements that sound alone makes likely, ``[F, 478, 3]``.
+        spoken: the displacements that sound alone makes likely, with a frame before and one after, so that a shut lip
+            is as smooth where windows meet, ``[F + 2, 478, 3]``.
         speaking: ``[F]`` in [0, 1], from :func:`speech_activity`.
         emotion: weights ``[F, 6]``.
 
     Returns:
         ``[F, 478, 3]``; frames without emotion as they were.
     """
-    share = speaking * np.clip(emotion.sum(1) / _PLAIN, 0, 1)
-    near = np.clip((_SPOKEN_OPEN - _gap(spoken)) / (_SPOKEN_OPEN - _SPOKEN_SHUT), 0, 1)
-    ends = np.pad(near * share, 1, mode="edge")
-    shut = (ends[:-2] + 2 * ends[1:-1] + ends[2:]) / 4  # or wide mouths would clap
+    share = np.pad(speaking * np.clip(emotion.sum(1) / _PLAIN, 0, 1), 1, mode="edge")
+    near = share * np.clip((_SPOKEN_OPEN - _gap(spoken)) / (_SPOKEN_OPEN - _SPOKEN_SHUT), 0, 1)
+    shut = (near[:-2] + 2 * near[1:-1] + near[2:]) / 4  # or wide mouths would clap
     shut = np.where(emotion.any(1), shut, 0).astype(np.float32)
     # the jaw comes up and the lips let go first, and only what gap is left then is drawn together
     jaw, parting = (arkit_to_displacement(arkit_vector(dict.fromkeys(names, 1.0))) for names in (_JAW, _PARTING))
-    dropped = np.clip((displacement - spoken)[:, _CHIN, 1] / jaw[_CHIN, 1], 0, 1)
+    dropped = np.clip((displacement - spoken[1:-1])[:, _CHIN, 1] / jaw[_CHIN, 1], 0, 1)
     closed = displacement - (shut * dropped)[:, None, None] * jaw
     parted = np.clip(lip_gap(closed)[:, _MIDDLE] / lip_gap(parting)[_MIDDLE], 0, 1)
     return shut_lips(closed - (shut * parted)[:, None, None] * parting, shut)

@@ -172,14 +172,16 @@ class WindowSampler:
         self.generator.set_state(state["generator"])
 
     def spoken(self, inputs: WindowInputs) -> Tensor:
-        """Latents that sound, blink, gaze and pose alone make likely, without an emotion, ``[1, F, C, h, w]`` float32.
+        """Latents that sound, blink, gaze and pose alone make likely, no emotion: float32 ``[1, F + 1, C, h, w]``.
 
-        They are the linear prior of the UNet, so they cost no pass of it.
+        They are the linear prior of the UNet, so they cost no pass of it, and they look a frame past the window: of all
+        the sound about that frame only the last is not known yet.
         """
-        controls = inputs.controls.clone()
+        controls = torch.cat([inputs.controls, inputs.controls[:, -1:]], 1)
         controls[..., INTENSITY] = 0
+        features = torch.cat([inputs.features, inputs.features[:, -1:]], 1)
         with torch.no_grad():
-            return self.unet.condition(inputs.features, controls).prior.float()
+            return self.unet.condition(features, controls).prior.float()
 
     def window(self, inputs: WindowInputs) -> tuple[Tensor, Tensor | None]:
         """Sample the next window; threads that share the UNet take turns.

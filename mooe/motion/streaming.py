@@ -50,7 +50,8 @@ class MotionStream:
         self.driver, self.sampler = driver, sampler
         self._first, self._step = (LIVE_FIRST, LIVE_STEP) if live else (WINDOW, WINDOW - CARRIED)
         self.position = 0  # first frame that is still to be made
-        self.spoken: Tensor | None = None  # of the last window's new frames, from WindowSampler.spoken; None if neutral
+        # of the last window's new frames, and of a frame before and after them; None if neutral
+        self.spoken: Tensor | None = None
 
     @property
     def _length(self) -> int:
@@ -75,7 +76,10 @@ class MotionStream:
         latents, gates = self.sampler.window(inputs)
         latents = articulate(latents)
         stop = min(latents.shape[1], self.driver.num_frames - start)
-        self.spoken = None if inputs.emotion_latents is None else self.sampler.spoken(inputs)[:, skip:stop]
+        self.spoken = None
+        if inputs.emotion_latents is not None:
+            spoken = self.sampler.spoken(inputs)
+            self.spoken = torch.cat([spoken[:, max(skip - 1, 0)][:, None], spoken[:, skip : stop + 1]], 1)
         first, self.position = self.position, start + stop
         return first, latents[:, skip:stop], None if gates is None else gates[skip:stop]
 

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mooe.face.regions import ARKIT_NAMES
-from mooe.face.topology import arkit_vector
+from mooe.face.topology import arkit_shapes, arkit_vector
 
 Array = NDArray[np.float32]
 
@@ -48,9 +48,10 @@ class Expression:
 # given: lids less, teeth, lips and the mouth's corners more, for as much likeness, and as actors change beside neutral.
 # At last all but joy were set for three things at once, on the same frames: that a tracker's readings change as actors'
 # do (jaws open less, teeth show more, brows rise further), what the two networks say, and likeness. What speech adds is
-# part of the face: anger bares its teeth, surprise rounds its lips. A wrinkled nose costs most likeness, so anger and
-# disgust have no more of it than they need. Weights beyond 1 and below 0 are wanted: the table's brows and lids move
-# little at weight 1, anger pulls brows below their place, and lips part over teeth whose jaw stays up.
+# part of the face: anger bares its teeth, surprise rounds its lips. A wrinkled nose costs most likeness and is disgust's:
+# anger has none, its mouth is squared by the funnel (action unit 22) instead. Weights beyond 1 and below 0 are wanted:
+# the table's brows and lids move little at weight 1, anger pulls brows below their place, and lips part over teeth whose
+# jaw stays up.
 EXPRESSIONS: dict[str, Expression] = {
     "happy": Expression(
         {"mouthSmile": 0.65, "mouthUpperUp": 0.2, "mouthDimple": 0.18, "cheekSquint": 0.25, "eyeSquint": 0.28,
@@ -65,14 +66,14 @@ EXPRESSIONS: dict[str, Expression] = {
          "mouthLowerDown": -0.17, "mouthShrugLower": 0.35, "mouthShrugUpper": -0.06, "mouthRollLower": -0.09,
          "mouthRollUpper": -0.1, "mouthFunnel": -0.18, "mouthClose": -0.33, "jawOpen": -0.29, "eyeLookDown": 0.08},
         ({"browDown": 0.3}, {"mouthRollLower": 0.2, "eyeLookDown": 0.12}, {"mouthShrugUpper": 0.2}),
-        0.75, -0.06, 0.6, 0.0,
+        0.88, -0.06, 0.6, 0.0,
     ),
     "angry": Expression(
         {"browDown": 0.91, "browInnerUp": -0.58, "browOuterUp": 0.15, "eyeWide": -0.04, "eyeSquint": 0.59,
-         "eyeBlink": -0.13, "cheekSquint": -0.04, "noseSneer": 0.21, "mouthSmile": -0.52, "mouthFrown": 0.24,
-         "mouthStretch": 0.1, "mouthDimple": -0.33, "mouthPress": -0.12, "mouthUpperUp": 0.72, "mouthLowerDown": 0.51,
+         "eyeBlink": -0.13, "cheekSquint": -0.04, "mouthSmile": -0.52, "mouthFrown": 0.24, "mouthStretch": 0.1,
+         "mouthDimple": -0.33, "mouthPress": -0.12, "mouthUpperUp": 0.87, "mouthLowerDown": 0.51,
          "mouthShrugLower": -0.16, "mouthShrugUpper": 0.1, "mouthRollLower": -0.08, "mouthRollUpper": -0.06,
-         "mouthFunnel": -0.1, "mouthPucker": -0.15, "mouthClose": -0.23, "jawOpen": -0.04, "jawForward": 0.24},
+         "mouthFunnel": 0.4, "mouthPucker": -0.15, "mouthClose": -0.23, "jawOpen": -0.14, "jawForward": 0.24},
         ({"mouthLowerDown": 0.2, "jawForward": 0.4}, {"mouthStretch": 0.2},
          {"mouthPress": 0.5, "mouthLowerDown": -0.3}),
         1.0, -0.04, 1.5, 0.35,
@@ -105,8 +106,11 @@ EXPRESSIONS: dict[str, Expression] = {
 }  # fmt: skip
 
 _WIDEST = 3.6  # beyond the table's wide lids, with the noise of a take
+_LOUDEST = 1.4  # gain on a mixture of unlike expressions: two at right angles, each at half, need the root of 2
+_YIELDING = 2.0  # of a mouth rounded by one emotion, for each weight of another's smile
 
 # What an emotion of the lips must leave to speech: rounding fights a smile, so both give way
+_SMILE = [ARKIT_NAMES.index(f"mouthSmile{side}") for side in ("Left", "Right")]
 _ROUND = [i for i, n in enumerate(ARKIT_NAMES) if n.startswith(("mouthPucker", "mouthFunnel"))]
 _WIDE = [i for i, n in enumerate(ARKIT_NAMES) if n.startswith(("mouthSmile", "mouthStretch", "mouthDimple"))]
 
@@ -124,6 +128,28 @@ def sample_expression(name: str, rng: np.random.Generator) -> Array:
             face[row] *= 1 + tilt
             face[ARKIT_NAMES.index(known.removesuffix("Left") + "Right")] *= 1 - tilt
     return np.clip(face, -1.5, _WIDEST)
+
+
+def compound(emotion: Array, faces: Array) -> Array:
+    """The face of a mixture of emotions, ARKit weights ``[F, 52]``; that of one emotion is its own times its weight.
+
+    The mean of two faces shows half of either, less than people's compound expressions do, which keep most of the
+    action units of both (Du, Tao and Martinez, 2014). So it is made as large as those faces are on average. Where they
+    disagree, a rounded mouth gives way to another's smile.
+
+    Args:
+        emotion: weights ``[F, 6]``.
+        faces: of the six emotions at weight 1, ``[6, 52]``.
+    """
+    mixed = emotion @ faces
+    smiles = emotion * np.maximum(faces[:, _SMILE].mean(1), 0)
+    kept = 1 - np.clip(_YIELDING * (smiles.sum(1, keepdims=True) - smiles), 0, 1)
+    rounded = faces[:, _ROUND]
+    mixed[:, _ROUND] = (emotion * kept) @ np.maximum(rounded, 0) + emotion @ np.minimum(rounded, 0)
+    shapes = arkit_shapes().reshape(len(ARKIT_NAMES), -1)
+    wanted = emotion @ np.linalg.norm(faces @ shapes, axis=1)
+    gain = np.clip(wanted / np.maximum(np.linalg.norm(mixed @ shapes, axis=1), 1e-6), 1, _LOUDEST)
+    return np.asarray(np.where((emotion > 0).sum(1, keepdims=True) > 1, mixed * gain[:, None], mixed), np.float32)
 
 
 def combine(mouth: Array, face: Array) -> Array:

@@ -22,7 +22,7 @@ from mooe.motion.behavior import BlinkSchedule, GazeSchedule
 from mooe.motion.controls import Controls, eye_in_head, gaze_weights
 from mooe.motion.lips import keep_apart, shut_lips
 from mooe.motion.unet import AUDIO_CONTEXT
-from training.corpus.expressions import EXPRESSIONS, combine, sample_expression
+from training.corpus.expressions import EXPRESSIONS, combine, compound, sample_expression
 from training.corpus.visemes import MouthStyle, Phone, mouth_track
 
 Array = NDArray[np.float32]
@@ -206,13 +206,13 @@ class MotionCorpus:
         blink = BlinkSchedule(rng, float(rng.uniform(14, 45))).take(clip.num_frames)
         upper = self._upper_face(blink, gaze, rotation, loudness, rng)
         faces = np.stack([sample_expression(n, rng) for n in EMOTIONS])
-        displacement = self._displace(track * gain[:, None], emotion @ faces, upper, shut, span)
+        displacement = self._displace(track * gain[:, None], compound(emotion, faces), upper, shut, span)
         other = None
         if alternative:
             swapped = np.zeros_like(emotion)
             if strength == 0 or rng.random() < 0.7:
                 swapped[:, int(rng.integers(len(EMOTIONS)))] = rng.uniform(0.4, 1.0)
-            other = hold_last(self._displace(track, swapped @ faces, upper, shut, span), self.window)
+            other = hold_last(self._displace(track, compound(swapped, faces), upper, shut, span), self.window)
         tracks = (emotion.sum(1), blink, gaze, rotation, translation)
         controls = Controls(*(hold_last(track[span], self.window) for track in tracks))
         return Take(
