@@ -42,16 +42,16 @@ class Expression:
 # Prototypes of FACS, first moved by ``training/assets/calibrate_expressions.py`` until a face tracker's readings on
 # drawn portraits change as they do on actors, then by eye on contact sheets, then each weight set for what it says to
 # two expression networks against what it costs a recognition network, none of which judges the results that are
-# reported; the last two times on frames in which the experts speak, moved by the change of the table, and the last time
-# for likeness at the price of plainness. Anger was moved by the tracker's readings and by eye (its outer brows were
-# raised, and it shouted without a frown), and all but joy by a little more once the experts passed on what they were
-# given: lids less, teeth, lips and the mouth's corners more, for as much likeness, and as actors change beside neutral.
-# At last all but joy were set for three things at once, on the same frames: that a tracker's readings change as actors'
-# do (jaws open less, teeth show more, brows rise further), what the two networks say, and likeness. What speech adds is
-# part of the face: anger bares its teeth, surprise rounds its lips. A wrinkled nose costs most likeness and is disgust's:
-# anger has none, its mouth is squared by the funnel (action unit 22) instead. Weights beyond 1 and below 0 are wanted:
-# the table's brows and lids move little at weight 1, anger pulls brows below their place, and lips part over teeth whose
-# jaw stays up.
+# reported; the last two times on frames in which the experts speak, moved by the change of the table, and the last
+# time for likeness at the price of plainness. Anger was moved by the tracker's readings and by eye (its outer brows
+# were raised, and it shouted without a frown), and all but joy by a little more once the experts passed on what they
+# were given: lids less, teeth, lips and the mouth's corners more, for as much likeness, and as actors change beside
+# neutral. At last all but joy were set for three things at once, on the same frames: that a tracker's readings change
+# as actors' do (jaws open less, teeth show more, brows rise further), what the two networks say, and likeness. What
+# speech adds is part of the face: anger bares its teeth, surprise rounds its lips. A wrinkled nose costs most
+# likeness and is disgust's: anger has none, its mouth is squared by the funnel (action unit 22) instead. Weights
+# beyond 1 and below 0 are wanted: the table's brows and lids move little at weight 1, anger pulls brows below their
+# place, and lips part over teeth whose jaw stays up.
 EXPRESSIONS: dict[str, Expression] = {
     "happy": Expression(
         {"mouthSmile": 0.65, "mouthUpperUp": 0.2, "mouthDimple": 0.18, "cheekSquint": 0.25, "eyeSquint": 0.28,
