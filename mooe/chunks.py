@@ -113,7 +113,7 @@ def _moved(
                 return
         with stream.timed("motion"):
             first, latents, gates = source.window()
-            displacement = source.driver.finish(codec.decode(latents)[0].cpu().numpy())
+            displacement = source.driver.finish(codec.decode(latents)[0].cpu().numpy(), first)
             count = len(displacement)
             emotion, speaking = schedule.weights(count, first_frame=first), source.driver.speaking(first, count)
             if source.spoken is not None:

@@ -11,7 +11,7 @@ from mooe.face.regions import ARKIT_NAMES, LIP_PAIRS, LIPS_INNER, LIPS_OUTER
 from mooe.face.topology import arkit_to_displacement, arkit_vector
 from mooe.motion.arkit import displacement_to_arkit
 from mooe.motion.atlas import lower_face_mask
-from mooe.motion.behavior import NOD_LOOKAHEAD, NOD_PAST, BlinkSchedule, GazeSchedule, NodSchedule
+from mooe.motion.behavior import NOD_LOOKAHEAD, NOD_PAST, BlinkSchedule, BrowLiftSchedule, GazeSchedule, NodSchedule
 from mooe.motion.codec import MotionCodec
 from mooe.motion.controls import Controls, eye_in_head, gaze_weights
 from mooe.motion.lips import keep_apart, lip_gap, shut_lips
@@ -103,24 +103,33 @@ def syllables(frames: list[int], count: int) -> np.ndarray:
     return prosody
 
 
-def test_heads_nod_on_stressed_syllables_alone() -> None:
+BEATS = pytest.mark.parametrize("schedule", [NodSchedule, BrowLiftSchedule])
+
+
+@BEATS
+def test_heads_nod_and_brows_rise_on_stressed_syllables_alone(
+    schedule: type[NodSchedule] | type[BrowLiftSchedule],
+) -> None:
     sound = syllables([20, 60, 110], 150)
-    nods = NodSchedule(np.random.default_rng(0), share=1.0).take(sound)
-    apexes = np.flatnonzero((nods[1:-1] > nods[:-2]) & (nods[1:-1] > nods[2:])) + 1
-    assert apexes.tolist() == [20, 60, 110] and nods.min() >= 0
-    assert not NodSchedule(np.random.default_rng(0), share=1.0).take(0 * sound).any()
+    beats = schedule(np.random.default_rng(0), share=1.0).take(sound)
+    apexes = np.flatnonzero((beats[1:-1] > beats[:-2]) & (beats[1:-1] >= beats[2:])) + 1
+    assert apexes.tolist() == [20, 60, 110] and beats.min() >= 0
+    assert not schedule(np.random.default_rng(0), share=1.0).take(0 * sound).any()
     # what is loud without a voice, such as a knock, is not spoken
     sound[:, 3] = 0
-    assert not NodSchedule(np.random.default_rng(0), share=1.0).take(sound).any()
+    assert not schedule(np.random.default_rng(0), share=1.0).take(sound).any()
 
 
-def test_nods_do_not_depend_on_how_the_speech_is_cut() -> None:
+@BEATS
+def test_beats_do_not_depend_on_how_the_speech_is_cut(
+    schedule: type[NodSchedule] | type[BrowLiftSchedule],
+) -> None:
     sound = syllables([8, 40, 44, 90, 131, 170], 200)
-    whole, cut = (NodSchedule(np.random.default_rng(1)) for _ in range(2))
+    whole, cut = (schedule(np.random.default_rng(1)) for _ in range(2))
     parts = []
     for first in range(0, 200, 7):
         stop = min(first + 7, 200)
-        again = NodSchedule(np.random.default_rng(5))
+        again = schedule(np.random.default_rng(5))
         again.restore(cut.state())
         cut = again
         parts.append(cut.take(sound[first : stop + NOD_PAST + NOD_LOOKAHEAD]))

@@ -55,14 +55,15 @@ def free_motion(
         pipeline.unet, pipeline.emotion_encoder, pipeline.pose_predictor,
         FeatureReader(iter([features.astype(np.float32)])), EmotionTimeline.constant(parse_emotion(emotion)), generator,
         head_motion=1.0, blink_rate=blink_rate, blink_length=pipeline.blink_length,
-        brow_manners=pipeline.brow_manners, head_track=head,
+        brow_manners=pipeline.brow_manners, brow_lifts=0.0, head_track=head,
     )  # fmt: skip
     sampler = WindowSampler(pipeline.unet, pipeline.adapters, pipeline.scheduler, generator, steps, Guidance())
     parts = []
     with torch.no_grad():
         motion = MotionStream(driver, sampler)
         while motion.listen():
-            parts.append(driver.finish(pipeline.codec.decode(motion.window()[1])[0].cpu().numpy()))
+            first, latents, _ = motion.window()
+            parts.append(driver.finish(pipeline.codec.decode(latents)[0].cpu().numpy(), first))
     return np.concatenate(parts)
 
 

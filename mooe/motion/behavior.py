@@ -1,7 +1,10 @@
-"""When people blink, nod and where they look: random schedules that the video UNet is given as controls."""
+"""When people blink, nod, raise their brows and where they look: random schedules beside what the
+video UNet does or as its controls."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -115,26 +118,31 @@ _RISE = 5
 NOD_LOOKAHEAD = _RISE + _LOCAL
 _VOICED, _LOUD, _STANDS_OUT = 0.4, 0.6, 0.12
 _SHORTEST_NOD_PAUSE = 12
+# Up in 200 ms, held for 80 ms, down again in 400 ms
+LIFT_CURVE: Array = np.concatenate([NOD_CURVE[:5], [1, 1], 0.5 + 0.5 * np.cos(np.pi * np.arange(1, 11) / 11)]).astype(
+    np.float32
+)
+_SHORTEST_LIFT_PAUSE = 25
 
 
-class NodSchedule:
-    """Nods on stressed syllables; the head is lowest where the syllable is loudest.
+class BeatSchedule:
+    """Movements on stressed syllables, at their apex where the syllable is loudest.
 
-    Head beats have their apex within the accented syllable (Loehr, "Gesture and Intonation", 2004; Esteve-Gibert et
-    al., "The timing of head movements", JASA 2017), and not every accent has one. A nod is decided by the sound around
-    its syllable alone, so however the speech is cut, a seed gives the same nods.
+    A beat is decided by the sound around its syllable alone, so however the speech is cut, a seed gives the same.
 
     Args:
         rng: source of randomness.
-        amount: mean depth of a nod, in radians.
-        share: of the stressed syllables that are nodded to.
+        amount: mean size of a beat.
+        share: of the stressed syllables that have one.
+        curve: of a beat over time, up to 1 at its fifth frame.
+        pause: frames from one apex to the next at least.
     """
 
-    def __init__(self, rng: np.random.Generator, amount: float = 0.05, share: float = 0.65) -> None:
-        self._rng, self._amount, self._share = rng, amount, share
+    def __init__(self, rng: np.random.Generator, amount: float, share: float, curve: Array, pause: int) -> None:
+        self._rng, self._amount, self._share, self._curve, self._pause = rng, amount, share, curve, pause
         self._tail = np.zeros(0, np.float32)
-        # frames from the next one drawn to the last nod's apex
-        self._last = -_SHORTEST_NOD_PAUSE
+        # frames from the next one drawn to the last beat's apex
+        self._last = -pause
 
     def state(self) -> dict[str, Any]:
         """All that has to be kept to go on from here."""
@@ -146,23 +154,59 @@ class NodSchedule:
         self._tail, self._last = state["tail"], int(state["last"])
 
     def take(self, prosody: Array) -> Array:
-        """How far the head is lowered in the next F frames, radians ``[F]``.
+        """How far the next F frames are moved, ``[F]``.
 
         Args:
             prosody: of these frames, ``NOD_PAST`` before and ``NOD_LOOKAHEAD`` after them, ``[F + 34, 8]``.
         """
         count = len(prosody) - NOD_PAST - NOD_LOOKAHEAD
-        track = np.zeros(count + _RISE + len(NOD_CURVE), np.float32)
+        track = np.zeros(count + _RISE + len(self._curve), np.float32)
         track[: len(self._tail)] = self._tail[: len(track)]
-        # a nod begins in these frames where its apex is up to the time of its rise later
+        # a beat begins in these frames where its apex is up to the time of its rise later
         for apex in stressed(prosody, NOD_PAST + _RISE, NOD_PAST + _RISE + count) - NOD_PAST:
-            depth = self._amount * self._rng.gamma(3.0, 1 / 3) if self._rng.random() < self._share else 0.0
-            if depth and apex - self._last >= _SHORTEST_NOD_PAUSE:
-                track[apex - _RISE + 1 : apex - _RISE + 1 + len(NOD_CURVE)] += depth * NOD_CURVE
+            size = self._amount * self._rng.gamma(3.0, 1 / 3) if self._rng.random() < self._share else 0.0
+            if size and apex - self._last >= self._pause:
+                track[apex - _RISE + 1 : apex - _RISE + 1 + len(self._curve)] += size * self._curve
                 self._last = int(apex)
         self._last -= count
         self._tail = track[count:]
         return track[:count]
+
+
+class NodSchedule(BeatSchedule):
+    """Nods, in radians that the head is lowered.
+
+    Head beats have their apex within the accented syllable (Loehr, "Gesture and Intonation", 2004; Esteve-Gibert et
+    al., "The timing of head movements", JASA 2017), and not every accent has one.
+
+    Args:
+        rng: source of randomness.
+        amount: mean depth of a nod, in radians.
+        share: of the stressed syllables that are nodded to.
+    """
+
+    def __init__(self, rng: np.random.Generator, amount: float = 0.05, share: float = 0.65) -> None:
+        super().__init__(rng, amount, share, NOD_CURVE, _SHORTEST_NOD_PAUSE)
+
+
+class BrowLiftSchedule(BeatSchedule):
+    """Raised brows, as weights of :data:`BROW_LIFT`.
+
+    Brows go up with accents, not with each (Cavé et al., "About the relationship between eyebrow movements and F0
+    variations", ICSLP 1996; Krahmer and Swerts, "The effects of visual beats on prosodic prominence", 2007).
+
+    Args:
+        rng: source of randomness.
+        amount: mean weight of a lift.
+        share: of the stressed syllables that have one.
+    """
+
+    def __init__(self, rng: np.random.Generator, amount: float = 0.3, share: float = 0.5) -> None:
+        super().__init__(rng, amount, share, LIFT_CURVE, _SHORTEST_LIFT_PAUSE)
+
+
+#: ARKit weights of brows raised by 1, which makes eyes and brows stand a quarter further apart
+BROW_LIFT: Mapping[str, float] = MappingProxyType({"browInnerUp": 1.0, "browOuterUp": 0.7})
 
 
 def stressed(prosody: Array, first: int, stop: int) -> NDArray[np.intp]:

@@ -12,8 +12,17 @@ from numpy.typing import NDArray
 from mooe.audio.prosody import PROSODY_DIM
 from mooe.audio.reader import FeatureReader
 from mooe.emotion.latents import EmotionToLatents
+from mooe.face.topology import arkit_to_displacement, arkit_vector
 from mooe.motion.additive import SPEECH_REACH, speech_activity
-from mooe.motion.behavior import NOD_LOOKAHEAD, NOD_PAST, BlinkSchedule, GazeSchedule, NodSchedule
+from mooe.motion.behavior import (
+    BROW_LIFT,
+    NOD_LOOKAHEAD,
+    NOD_PAST,
+    BlinkSchedule,
+    BrowLiftSchedule,
+    GazeSchedule,
+    NodSchedule,
+)
 from mooe.motion.controls import Controls
 from mooe.motion.manner import BrowManner, start_manners
 from mooe.motion.pose import (
@@ -64,6 +73,7 @@ class MotionDriver:
         blink_rate: blinks a minute.
         blink_length: of a blink, 1 is usual.
         brow_manners: how brows wander beside what the UNet does, and weights.
+        brow_lifts: gain of the brows that are raised with accents.
         head_track: head poses to use instead of the predictor's.
         lookahead: frames of sound to wait for past a window's end; the last one is held beyond.
     """
@@ -81,6 +91,7 @@ class MotionDriver:
         blink_rate: float,
         blink_length: float = 1.0,
         brow_manners: Sequence[tuple[BrowManner, float]] = (),
+        brow_lifts: float = 1.0,
         head_track: HeadTrack | None = None,
         lookahead: int = POSE_LOOKAHEAD,
     ) -> None:
@@ -94,10 +105,13 @@ class MotionDriver:
         self._blinks = BlinkSchedule(np.random.default_rng(seeds[1]), blink_rate, blink_length)
         self._gazes = GazeSchedule(np.random.default_rng(seeds[2]))
         self._nods = NodSchedule(np.random.default_rng([seeds[0], 1]))
+        self._brow_lifts = brow_lifts
+        self._lifts = BrowLiftSchedule(np.random.default_rng([seeds[2], 2]))
         self._manners = start_manners(np.random.default_rng([seeds[2], 1]), brow_manners)
         # drawn so far and still needed: knots, and blink (1), gaze (2), pose (6) and emotion (6) of frames
         self._knots, self._first_knot = np.zeros((0, POSE_DIM), np.float32), 0
         self._frames, self._first = np.zeros((0, 15), np.float32), 0
+        self._raised = np.zeros(0, np.float32)  # how far brows are raised in these frames
 
     @property
     def num_frames(self) -> int:
@@ -123,8 +137,19 @@ class MotionDriver:
         heard = np.arange(first - SPEECH_REACH, first + count + SPEECH_REACH)
         return speech_activity(self._features.rows(heard)[:, -PROSODY_DIM])[SPEECH_REACH:-SPEECH_REACH]
 
-    def finish(self, displacement: Array) -> Array:
-        """Displacements of the next frames ``[F, 478, 3]`` with what is drawn beside the UNet; each frame once."""
+    def finish(self, displacement: Array, first: int) -> Array:
+        """Displacements of the last window's frames from ``first`` on with what is drawn beside the UNet.
+
+        To be asked for each frame once, in order.
+
+        Args:
+            displacement: what the UNet made, ``[F, 478, 3]``.
+            first: number of the first of these frames.
+        """
+        start = first - self._first
+        raised = self._brow_lifts * self._raised[start : start + len(displacement)]
+        if raised.any():
+            displacement = displacement + raised[:, None, None] * arkit_to_displacement(arkit_vector(BROW_LIFT))
         for manner in self._manners:
             displacement = displacement + manner.take(len(displacement))
         return displacement
@@ -152,7 +177,7 @@ class MotionDriver:
         return {
             "knots": self._knots, "first_knot": self._first_knot, "frames": self._frames, "first": self._first,
             "pose": self._sampler.state(), "blinks": self._blinks.state(), "gazes": self._gazes.state(),
-            "nods": self._nods.state(),
+            "nods": self._nods.state(), "lifts": self._lifts.state(), "raised": self._raised,
             "manners": {str(number): manner.state() for number, manner in enumerate(self._manners)},
         }  # fmt: skip
 
@@ -164,6 +189,8 @@ class MotionDriver:
         self._blinks.restore(state["blinks"])
         self._gazes.restore(state["gazes"])
         self._nods.restore(state["nods"])
+        self._lifts.restore(state["lifts"])
+        self._raised = state["raised"]
         for number, manner in enumerate(self._manners):
             manner.restore(state["manners"][str(number)])
 
@@ -182,7 +209,14 @@ class MotionDriver:
                 axis=1,
             )
             self._frames = np.concatenate([self._frames, new])
-        self._frames, self._first = self._frames[start - self._first :], start
+            self._raised = np.concatenate([self._raised, self._lifts.take(self._beats(drawn, count))])
+        kept = start - self._first
+        self._frames, self._raised, self._first = self._frames[kept:], self._raised[kept:], start
+
+    def _beats(self, first: int, count: int) -> Array:
+        """Prosody by which beats are drawn, with its surroundings."""
+        heard = np.arange(first - NOD_PAST, first + count + NOD_LOOKAHEAD)
+        return self._features.rows(heard)[:, -PROSODY_DIM:]
 
     def _poses(self, first: int, count: int) -> Array:
         if self._head_track is not None:
@@ -197,8 +231,7 @@ class MotionDriver:
         keep = max(first // FRAMES_PER_KNOT - 1, self._first_knot)
         self._knots, self._first_knot = self._knots[keep - self._first_knot :], keep
         poses = interpolate_knots(self._knots, count, first, keep)
-        heard = np.arange(first - NOD_PAST, first + count + NOD_LOOKAHEAD)
-        nods = self._head_motion * self._nods.take(self._features.rows(heard)[:, -PROSODY_DIM:])
+        nods = self._head_motion * self._nods.take(self._beats(first, count))
         # a head that is low already nods less, and none goes past what is drawn well
         poses[:, 0] += nods * np.clip(1 - poses[:, 0] / POSE_LIMIT[0], 0, 1)
         return poses

@@ -81,6 +81,11 @@ class SpeakerLoraMixin(LoraBaseMixin):
         found = ((habits[name].brows, weight) for name, weight in weights.items() if name in habits)
         return [(brows, weight) for brows, weight in found if brows is not None]
 
+    @property
+    def brow_lifts(self) -> float:
+        """Gain of the brows that are raised with accents: they give way to a speaker's own manner."""
+        return max(0.0, 1 - sum(abs(weight) for _, weight in self.brow_manners))
+
     def _speakers(self) -> tuple[dict[str, SpeakerHabits], dict[str, float]]:
         """Each adapter's habits, and the active adapters' weights."""
         if not hasattr(self, "_speaker_state"):
