@@ -163,6 +163,8 @@ class TestRender:
         skin = decoder.portrait.tone.skin
         far = [np.abs(np.median(image[eye], 0) - skin).mean() for image in (open_eyes, shut)]
         assert far[1] < far[0]
+        lid = np.median(shut[eye], 0)
+        assert np.abs(lid / lid.sum() - skin / skin.sum()).max() < 0.03  # nor grey
 
     def test_what_wide_lids_uncover_has_no_seam_over_the_pupil(
         self, photo: np.ndarray, tracker: FaceTracker

@@ -10,9 +10,10 @@ import cv2
 import numba
 import numpy as np
 
-from mooe.decoder.images import FinePhoto, Float, Image, Layer
+from mooe.decoder.images import FinePhoto, Float, Image, Layer, blur
 from mooe.decoder.mesh import pose_points
 from mooe.decoder.rasterizer import rasterize_polygon
+from mooe.decoder.tone import LUMA
 from mooe.face.alignment import HeadAlignment
 from mooe.face.regions import ARKIT_NAMES, LEFT_EYE, LEFT_IRIS, RIGHT_EYE, RIGHT_IRIS
 from mooe.face.topology import arkit_shapes
@@ -20,9 +21,9 @@ from mooe.face.topology import arkit_shapes
 EYES = ((RIGHT_EYE, RIGHT_IRIS), (LEFT_EYE, LEFT_IRIS))
 _LASH_LENGTH = 0.13  # how far lashes reach over the upper lid, head-frame units
 _LASH_SPACING = 0.075
-_SKIN_SHARE = 0.45
 # skin between brow and fold, and below the eye
 _LID_SKIN = ((222, 223, 224, 119, 118, 101), (442, 443, 444, 348, 347, 330))
+_SKIN_SHARE, _SKIN_HUE = 0.65, 0.8  # of that skin in a closed lid's brightness and in its colour
 _BAND = 0.012  # the lashes' roots stay
 _LID_SHADE = 0.30  # how dark the eyeball gets right under a lid that has come down
 _SHADE_REACH = 0.045  # head-frame units
@@ -303,10 +304,13 @@ def smooth_lids(photo: Image, landmarks: Float, unit: float) -> Image:
         weight = _above_lid((upper - low).astype(np.float32), up.astype(np.float32), unit, shape)
         closed = cv2.morphologyEx(photo[box], cv2.MORPH_CLOSE, kernel)
         closed = cv2.GaussianBlur(closed, (0, 0), max(0.012 * unit, 0.6)).astype(np.float32)
-        # liner and the fold's shade would darken the whole lid as it unfolds: it gets the tone of the skin around
+        # liner and the fold's shade would darken and grey the lid as it unfolds: it gets the tone of the skin around
         at = np.rint(landmarks[list(around), :2] - 0.5).astype(int).clip(0, (width - 1, height - 1))
         skin = np.quantile(cv2.blur(photo, (3, 3))[at[:, 1], at[:, 0]], 0.3, axis=0)
-        closed += _SKIN_SHARE * (skin - cv2.GaussianBlur(closed, (0, 0), max(0.06 * unit, 1.0)))
+        luma = closed @ LUMA
+        hue = closed / np.maximum(luma, 1.0)[..., None]
+        hue += _SKIN_HUE * (skin / max(float(skin @ LUMA), 1.0) - hue)
+        closed = hue * (luma + _SKIN_SHARE * (skin @ LUMA - blur(luma, max(0.06 * unit, 1.0))))[..., None]
         blended = photo[box] + (closed - photo[box]) * weight[..., None]
         out[box] = np.rint(blended).clip(0, 255).astype(np.uint8)
     return out
