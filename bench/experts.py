@@ -10,7 +10,7 @@ mixtures of two at half each:
 error      of the held expression over its size, all points: 0 is exact, 1 as if nothing was shown
 passed     size along the acted expression, by region: 1 is exact
 own gate   share of the global gates on the experts that were asked for
-lips r     correlation of the lips' opening with the acted take's
+lips r     correlation of the lips' opening with the acted take's, 0 where lips stay shut
 """
 
 from __future__ import annotations
@@ -115,7 +115,8 @@ def measure_take(models: Models, corpus: MotionCorpus, weights: Array, seed: int
     if gates is not None and gates.shape[1] == len(EMOTIONS):
         row["own gate"] = float(gates[:, weights > 0].sum(1).mean())
     opening, wanted = (lip_gap(points)[:, _MIDDLE] for points in (shown, acted.displacement))
-    row["lips r"] = float(np.corrcoef(opening, wanted)[0, 1])
+    moves = opening.std() > 0 and wanted.std() > 0
+    row["lips r"] = float(np.corrcoef(opening, wanted)[0, 1]) if moves else 0.0
     return row
 
 

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from mooe.decoder.compensation import AppearanceCompensation, MotionCompensation, RenderMaps, Together
 from mooe.decoder.edges import canvas_box, darken_lip_line, draw_edge, lip_line_strength
+from mooe.decoder.glasses import Glasses
 from mooe.decoder.images import (
     Float,
     Image,
+    Layer,
     enlarge_flow,
+    enlarge_flow_part,
     lay_over,
     mix,
     places,
@@ -118,15 +123,22 @@ class PortraitDecoder:
         matrix = rotation_matrix(rotation)
         translation = np.asarray(translation, np.float32)
         face = portrait.driver(displacement)
-        moved = portrait.mesh.drive(face, face - portrait.points, portrait.alignment, matrix, translation)
-        flow, region = moved.rasterize((portrait.size, portrait.size))
-        attached = sample_weight(portrait.attachment, flow)
-        rest = places(portrait.size, portrait.size)
-        flow = rest + (flow - rest) * (attached[..., None] * self._window)
+        flow, region, moved = self._flow(face, face - portrait.points, matrix, translation)
         irises = portrait.alignment.to_image(pose_points(face[FACE_POINTS:], matrix, translation))
         points = np.concatenate([moved.target[:FACE_POINTS], irises[:, :2]])
         maps = RenderMaps(flow, region, points, portrait.landmarks[:, :2])
         return _Geometry(face, moved, matrix, translation, displacement, maps)
+
+    def _flow(
+        self, face: Float, change: Float, rotation: Float, translation: Float
+    ) -> tuple[Float, NDArray[np.uint8], MovedMesh]:
+        """Backward flow and regions of a face ``[478, 3]`` that differs by ``change`` from the photograph's."""
+        portrait = self.portrait
+        moved = portrait.mesh.drive(face, change, portrait.alignment, rotation, translation)
+        flow, region = moved.rasterize((portrait.size, portrait.size))
+        attached = sample_weight(portrait.attachment, flow)
+        rest = places(portrait.size, portrait.size)
+        return rest + (flow - rest) * (attached[..., None] * self._window), region, moved
 
     def _draw(self, geometries: Sequence[_Geometry], paste_back: bool) -> list[Image]:
         portrait = self.portrait
@@ -182,8 +194,8 @@ class PortraitDecoder:
         """Draw by geometry, along ``flow``, over a copy of the photograph in place."""
         portrait = self.portrait
         photo, fine, lids = (
-            (portrait.native, portrait.fine_native, portrait.native_lids) if paste_back
-            else (portrait.frame, portrait.fine_frame, portrait.frame_lids)
+            (portrait.bare_native, portrait.fine_native, portrait.native_lids) if paste_back
+            else (portrait.bare_frame, portrait.fine_frame, portrait.frame_lids)
         )  # fmt: skip
         box = (slice(None), slice(None)) if self.motion is not None else _moving_box(flow, factor)
         flow = enlarge_flow(flow, factor, photo.shape[:2])
@@ -198,6 +210,23 @@ class PortraitDecoder:
         )
         for layer in [*layers, *([mouth] if mouth else [])]:
             lay_over(frame, layer)
+        if portrait.glasses is not None:
+            self._put_on(portrait.glasses, frame, geometry, factor, paste_back)
+
+    def _put_on(
+        self, glasses: Glasses, frame: Image, geometry: _Geometry, factor: float, paste_back: bool
+    ) -> None:
+        """Lay the glasses over the face: they turn with the head and nothing else moves them."""
+        portrait = self.portrait
+        weight = glasses.native_weight if paste_back else glasses.frame_weight
+        worn = portrait.fine_native_glasses if paste_back else portrait.fine_frame_glasses
+        flow = self._flow(portrait.points, np.zeros_like(portrait.points), geometry.rotation, geometry.translation)[0]
+        part = _shown(sample_weight(glasses.frame_weight, flow))
+        if part is not None:
+            rows, columns = (slice(int(p.start * factor), int(p.stop * factor)) for p in part)
+            flow = enlarge_flow_part(flow, factor, rows, columns)
+            share = sample_weight(weight, flow)
+            lay_over(frame, Layer(rows, columns, worn.sample(flow).astype(np.float32), share[..., None]))
 
     def _shade(self, frame: Image, geometry: _Geometry, factor: float) -> None:
         """Multiply the skin by the shading of its expression, which is carried along by the flow."""
@@ -205,10 +234,9 @@ class PortraitDecoder:
         if gain is None:
             return
         gain = sample_weight(gain, geometry.maps.flow)
-        rows, columns = np.flatnonzero(np.abs(gain).max(1) > 2e-3), np.flatnonzero(np.abs(gain).max(0) > 2e-3)
-        if not len(rows):
+        part = _shown(np.abs(gain) > 2e-3)
+        if part is None:
             return
-        part = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
         box = tuple(slice(int(p.start * factor), int(p.stop * factor)) for p in part)
         shade(frame[box], gain[part])
 
@@ -234,6 +262,14 @@ class PortraitDecoder:
             draw_edge(frame, photo, lids, 0.0, geometry.target[lips], geometry.moved, factor)
         strength = lip_line_strength(geometry.face, portrait.neutral, portrait.mouth.photo_opening)
         darken_lip_line(frame, geometry.target, strength, portrait.alignment.scale, factor)
+
+
+def _shown(weight: NDArray[Any]) -> tuple[slice, slice] | None:
+    """Rows and columns outside which a map ``[h, w]`` is 0; None if it is 0 everywhere."""
+    rows, columns = np.flatnonzero(weight.any(1)), np.flatnonzero(weight.any(0))
+    if not len(rows):
+        return None
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
 
 
 def _moving_box(flow: Float, factor: float) -> tuple[slice, slice]:
@@ -264,10 +300,9 @@ def _blend(frame: Image, small: Image, fill: Float, weight: Float, factor: float
 
     The larger the frame, the less of it: what the books learnt at the frame size would blur teeth that are drawn finer.
     """
-    rows, columns = np.flatnonzero(weight.any(1)), np.flatnonzero(weight.any(0))
-    if not len(rows):
+    box = _shown(weight)
+    if box is None:
         return
-    box = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
     change = (fill[box] - small[box]) * (np.clip(weight[box], 0, 1)[..., None] / max(factor, 1.0))
     if factor != 1.0:
         box = slice(int(box[0].start * factor), int(box[0].stop * factor)), slice(

@@ -115,6 +115,20 @@ def enlarge_flow(flow: Float, factor: float, shape: tuple[int, ...]) -> Float:
     return np.asarray(cv2.scaleAdd(large, factor, places(shape[0], shape[1])), np.float32)
 
 
+def enlarge_flow_part(flow: Float, factor: float, rows: slice, columns: slice) -> Float:
+    """Some rows and columns of what :func:`enlarge_flow` gives, without computing the rest."""
+    if factor == 1.0:
+        return flow[rows, columns]
+    shape = rows.stop - rows.start, columns.stop - columns.start
+    corner = (np.array([columns.start, rows.start]) + 0.5) / factor - 0.5
+    onto = np.column_stack([np.eye(2) / factor, corner])
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    still = places(*flow.shape[:2])
+    moved = cv2.warpAffine(flow - still, onto, shape[::-1], flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    at = places(*shape) + np.array([columns.start, rows.start], np.float32)
+    return np.asarray(moved * np.float32(factor) + at, np.float32)
+
+
 @lru_cache(maxsize=4)
 def places(height: int, width: int) -> Float:
     """Each pixel's own place, ``[height, width, 2]``; not to be written to."""

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from mooe.decoder.attachment import head_attachment
 from mooe.decoder.eyes import EyeLayer, smooth_lids
+from mooe.decoder.glasses import Glasses, take_off_glasses
 from mooe.decoder.images import FinePhoto
 from mooe.decoder.mesh import PortraitMesh
 from mooe.decoder.mouth import MouthLayer
@@ -45,7 +46,8 @@ class SourcePortrait:
         crop: where the head stands in it; frames have the side ``crop.size``.
         frame: the head crop, uint8 ``[size, size, 3]``.
         native: the head crop at the picture's resolution, uint8 ``[side, side, 3]``.
-        frame_lids, native_lids: the same two without the lashes over the upper lids, for closing eyes.
+        glasses: what the portrait wears, if anything, and the head crop without it.
+        frame_lids, native_lids: the head crop without glasses and the lashes over the upper lids, for closing eyes.
         landmarks: float32 ``[478, 3]`` in frame pixels.
         alignment: of the head in the frame.
         points: the photograph's landmarks in the head frame, float32 ``[478, 3]``.
@@ -60,6 +62,7 @@ class SourcePortrait:
     crop: PortraitCrop
     frame: Image
     native: Image
+    glasses: Glasses | None
     frame_lids: Image
     native_lids: Image
     landmarks: Float
@@ -80,14 +83,34 @@ class SourcePortrait:
         """Side of the frames in pixels."""
         return self.crop.size
 
+    @property
+    def bare_frame(self) -> Image:
+        """:attr:`frame` without glasses."""
+        return self.frame if self.glasses is None else self.glasses.frame
+
+    @property
+    def bare_native(self) -> Image:
+        """:attr:`native` without glasses."""
+        return self.native if self.glasses is None else self.glasses.native
+
     @cached_property
     def fine_frame(self) -> FinePhoto:
-        """:attr:`frame`, ready to be sampled."""
-        return FinePhoto(self.frame)
+        """:attr:`bare_frame`, ready to be sampled."""
+        return FinePhoto(self.bare_frame)
 
     @cached_property
     def fine_native(self) -> FinePhoto:
-        """:attr:`native`, ready to be sampled."""
+        """:attr:`bare_native`, ready to be sampled."""
+        return FinePhoto(self.bare_native)
+
+    @cached_property
+    def fine_frame_glasses(self) -> FinePhoto:
+        """:attr:`frame` with the glasses, ready to be sampled."""
+        return FinePhoto(self.frame)
+
+    @cached_property
+    def fine_native_glasses(self) -> FinePhoto:
+        """:attr:`native` with the glasses, ready to be sampled."""
         return FinePhoto(self.native)
 
 
@@ -117,7 +140,9 @@ def _flatten_sides(landmarks: Float, alignment: HeadAlignment) -> Float:
     return flat.astype(np.float32)
 
 
-def encode_portrait(image: Image, face: Face, size: int = 256, expression: Float | None = None) -> SourcePortrait:
+def encode_portrait(
+    image: Image, face: Face, size: int = 256, expression: Float | None = None, *, known: SourcePortrait | None = None
+) -> SourcePortrait:
     """Prepare a photograph.
 
     Args:
@@ -126,6 +151,7 @@ def encode_portrait(image: Image, face: Face, size: int = 256, expression: Float
         size: side of the head-crop frames in pixels.
         expression: what the photograph's mouth shows beside rest, ARKit weights ``[52]``; read from ``face`` when
             not given. :func:`mooe.decoder.rest.encode_at_rest` finds it more exactly.
+        known: the same photograph, face and size with another expression, from which the glasses are taken.
 
     Raises:
         PortraitError: when the image is not an RGB array of bytes or is smaller than 16 pixels.
@@ -143,6 +169,8 @@ def encode_portrait(image: Image, face: Face, size: int = 256, expression: Float
     alignment = HeadAlignment.from_landmarks(points_px)
     points_px = _flatten_sides(points_px, alignment)
     points = alignment.to_head(points_px).astype(np.float32)
+    glasses = take_off_glasses(frame, native, points_px, alignment.scale) if known is None else known.glasses
+    bare, bare_native = (frame, native) if glasses is None else (glasses.frame, glasses.native)
     if expression is None:
         expression = mouth_expression(face.blendshapes)
     neutral = neutral_points(points, expression)
@@ -158,8 +186,9 @@ def encode_portrait(image: Image, face: Face, size: int = 256, expression: Float
         crop=crop,
         frame=frame,
         native=native,
-        frame_lids=smooth_lids(frame, points_px, alignment.scale),
-        native_lids=smooth_lids(native, points_px / crop.scale, alignment.scale / crop.scale),
+        glasses=glasses,
+        frame_lids=smooth_lids(bare, points_px, alignment.scale),
+        native_lids=smooth_lids(bare_native, points_px / crop.scale, alignment.scale / crop.scale),
         landmarks=points_px,
         alignment=alignment,
         points=points,
@@ -173,5 +202,5 @@ def encode_portrait(image: Image, face: Face, size: int = 256, expression: Float
         driver=FaceDriver(neutral),
         mouth=mouth,
         eyes=EyeLayer(points_px, alignment),
-        shading=ExpressionShading(frame, points_px, points - neutral, alignment.scale, frown),
+        shading=ExpressionShading(bare, points_px, points - neutral, alignment.scale, frown),
     )

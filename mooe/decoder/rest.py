@@ -41,5 +41,5 @@ def encode_at_rest(image: Image, face: Face, tracker: FaceTracker, size: int = 2
         if left.max() < _LITTLE:
             break
         expression = np.minimum(expression + left, _MOST)
-        portrait = encode_portrait(image, face, size, expression)
+        portrait = encode_portrait(image, face, size, expression, known=portrait)
     return portrait

@@ -64,7 +64,7 @@ EXPRESSIONS: dict[str, Expression] = {
          "eyeBlink": 0.22, "cheekSquint": 0.15, "noseSneer": -0.04, "mouthSmile": -0.19, "mouthFrown": 0.51,
          "mouthStretch": -0.11, "mouthDimple": 0.1, "mouthPress": 0.15, "mouthUpperUp": -0.16,
          "mouthLowerDown": -0.17, "mouthShrugLower": 0.35, "mouthShrugUpper": -0.06, "mouthRollLower": -0.09,
-         "mouthRollUpper": -0.1, "mouthFunnel": -0.18, "mouthClose": -0.33, "jawOpen": -0.29, "eyeLookDown": 0.08},
+         "mouthRollUpper": -0.1, "mouthFunnel": -0.18, "mouthClose": -0.2, "jawOpen": -0.13, "eyeLookDown": 0.08},
         ({"browDown": 0.3}, {"mouthRollLower": 0.2, "eyeLookDown": 0.12}, {"mouthShrugUpper": 0.2}),
         0.88, -0.06, 0.6, 0.0,
     ),
