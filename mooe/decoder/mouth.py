@@ -151,7 +151,9 @@ class MouthLayer:
         bright = pixels[luma >= np.quantile(luma, 0.6)].mean(0)
         red = (bright[0] - bright[1]) / max(float(bright @ LUMA), 1.0)
         lips_red = (self.tone.lips[0] - self.tone.lips[1]) / max(float(self.tone.lips @ LUMA), 1.0)
-        if bright @ LUMA < 0.5 * self.tone.exposure or (self.tone.chroma > 0 and red > 0.75 * lips_red):
+        # without colour, only their brightness tells teeth from lips
+        least = (0.75 - 0.25 * self.tone.chroma) * self.tone.exposure
+        if bright @ LUMA < least or (self.tone.chroma > 0 and red > 0.75 * lips_red):
             return None
         return np.asarray(bright, np.float32)
 
