@@ -35,7 +35,9 @@ _SHADOW_TINT = np.array([0.86, 1.04, 1.07], np.float32)  # lips pass red light i
 _OPEN_PHOTO = 0.022, 0.045  # lip gap in the photograph from which its own teeth are kept, and kept fully
 _SUPERSAMPLE = 2
 _ENAMEL = np.array([0.95, 0.91, 0.855], np.float32)  # mean albedo of the proxy's crowns
-_TOOTH_LUMA = 1.16  # with it teeth are nearly as bright beside skin and eye whites as in photographed smiles
+_TOOTH_LUMA = 0.98  # of a white surface in the same light, as in talk
+_SMILE_LIGHT = 0.2  # more of it where a smile draws the lips back from the teeth,
+_SMILE_WIDTH = 0.15  # all of it from so much wider a mouth on
 _TOOTH_TINT = np.array([0.935, 1.035, 1.005], np.float32)  # what photographed teeth have beside the light's colour
 _LIP_SEARCH = 0.05
 _GLOSS = 0.15  # wet highlights, share of the exposure
@@ -139,6 +141,8 @@ class MouthLayer:
         self._shadow_tint = 1 + (_SHADOW_TINT - 1) * tone.chroma
         self._dark = tone.apply((dark * (0.85, 0.6, 0.6)).astype(np.float32))
         self._colors = self._shade(proxy, teeth)
+        # photographed teeth were bared by a smile
+        self._smile_gain = _SMILE_LIGHT if teeth is None else 0.0
 
     def _photo_teeth(self, frame: NDArray[np.uint8]) -> Float | None:
         """Colour of the teeth that the photograph bares, RGB ``[3]``; nothing when it shows none."""
@@ -266,7 +270,7 @@ class MouthLayer:
         inside = np.maximum(rasterize_polygon(polygon, shape), rasterize_polygon(lips * factor - 0.5 - low, shape))
         coverage = blur(inside, edge)
         color = self._draw(face, rotation, translation, factor, low, shape)
-        color *= self._lip_shade(polygon, shape, factor)
+        color *= self._lip_shade(polygon, shape, factor) * self._smile_light(face)
         color = self._keep_photo(photo, color, face, rotation, translation, factor, low)
         return Layer(slice(low[1], high[1]), slice(low[0], high[0]), color, coverage[..., None])
 
@@ -291,6 +295,11 @@ class MouthLayer:
         big = (shape[0] * _SUPERSAMPLE, shape[1] * _SUPERSAMPLE)
         color, _ = rasterize_shaded(self._faces, image, self._colors, big, self._dark)
         return resize(color, shape)
+
+    def _smile_light(self, face: Float) -> float:
+        """How much brighter than in talk the teeth are."""
+        width, rest = (float(np.linalg.norm(points[61] - points[291])) for points in (face, self.neutral))
+        return 1 + self._smile_gain * float(np.clip((width / max(rest, 1e-6) - 1) / _SMILE_WIDTH, 0, 1))
 
     def _lip_shade(self, polygon: Float, shape: tuple[int, int], factor: float) -> Float:
         """The lips' shade on what is behind them, strongest under the upper lip; ``[h, w, 3]``."""
