@@ -62,13 +62,12 @@ def read_eyes(folder: Path) -> list[Eyes]:
 def _cut(photo: Image, landmarks: Float) -> Eyes:
     axes = eye_axes(landmarks)
     scale = max(float(np.linalg.norm(axes[:, 0])), 1.0)
-    size = np.array([WIDTH, HEIGHT]) * _ROOM
-    corner = axes[:, :2] @ np.array([WIDTH / 2, HEIGHT / 2]) + axes[:, 2] - scale * size / 2
-    move = np.column_stack([scale * np.eye(2), corner]).astype(np.float32)
-    soft = cv2.GaussianBlur(photo, (0, 0), 0.45 * scale) if scale > 1.2 else photo
-    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    cut = cv2.warpAffine(soft, move, (int(size[0]), int(size[1])), flags=flags, borderMode=cv2.BORDER_REPLICATE)
-    return Eyes(np.asarray(cut, np.uint8), ((landmarks - 0.5 - corner) / scale + 0.5).astype(np.float32))
+    width, height = int(WIDTH * _ROOM), int(HEIGHT * _ROOM)
+    middle = axes[:, :2] @ np.array([WIDTH / 2, HEIGHT / 2]) + axes[:, 2]
+    corner = middle - scale * np.array([width, height]) / 2
+    upright = np.column_stack([scale * np.eye(2), corner]).astype(np.float32)
+    moved = ((landmarks - 0.5 - corner) / scale + 0.5).astype(np.float32)
+    return Eyes(eye_picture(photo, upright, width, height), moved)
 
 
 def sample_eyes(eyes: Eyes, rng: np.random.Generator, wearing: float = 0.6) -> tuple[Image, Float]:
