@@ -41,6 +41,7 @@ from mooe.motion.unet import AUDIO_CONTEXT, MotionUNet
 Array = NDArray[np.float32]
 # Frames of sound past a window's end that its last head poses look at
 POSE_LOOKAHEAD = 4 * FRAMES_PER_KNOT
+_HELD_BROWS = 0.7  # share by which brows that a whole emotion holds are raised less with accents
 
 
 class HeadTrack(Protocol):
@@ -146,8 +147,9 @@ class MotionDriver:
             displacement: what the UNet made, ``[F, 478, 3]``.
             first: number of the first of these frames.
         """
-        start = first - self._first
-        raised = self._brow_lifts * self._raised[start : start + len(displacement)]
+        now = slice(first - self._first, first - self._first + len(displacement))
+        held = np.minimum(self._frames[now, 3 + POSE_DIM :].sum(1), 1)
+        raised = self._brow_lifts * (1 - _HELD_BROWS * held) * self._raised[now]
         if raised.any():
             displacement = displacement + raised[:, None, None] * arkit_to_displacement(arkit_vector(BROW_LIFT))
         for manner in self._manners:
