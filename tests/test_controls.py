@@ -24,7 +24,7 @@ from mooe.emotion.tags import parse_tags
 from mooe.errors import ConfigError, EmotionError, EmotionWarning
 from mooe.face.regions import ARKIT_NAMES
 from mooe.face.topology import arkit_to_displacement, arkit_vector
-from mooe.motion.additive import add_expression, shut_as_spoken, speech_activity
+from mooe.motion.additive import add_expression, moderate_gape, shut_as_spoken, speech_activity
 from mooe.motion.lips import lip_gap
 from mooe.pipeline import MoEEPipelineOutput
 
@@ -256,6 +256,17 @@ def test_an_emotion_parts_no_lips_that_speech_shuts() -> None:
     # brows, lids and the corners' spread stay the emotion's
     assert np.allclose(moved[2, [105, 159, 334]], gaping[2, [105, 159, 334]], atol=0.01)
     assert moved[2, 291, 0] - moved[2, 61, 0] > spoken[2, 291, 0] - spoken[2, 61, 0] + 0.02
+
+
+def test_emotional_mouths_do_not_gape() -> None:
+    asked = np.linspace(0, 1, 21, dtype=np.float32)
+    opening = arkit_to_displacement(np.stack([arkit_vector({"jawOpen": w, "mouthUpperUp": w}) for w in asked]))
+    emotion = np.zeros((21, 6), np.float32)
+    assert np.array_equal(moderate_gape(opening, emotion), opening)
+    emotion[:, 2] = 1
+    before, gap = (lip_gap(d)[:, 2:7].max(1) for d in (opening, moderate_gape(opening, emotion)))
+    assert np.allclose(gap[before < 0.15], before[before < 0.15], atol=1e-6)
+    assert (np.diff(gap) > 0).all() and before.max() > 0.4 and gap.max() < 0.3
 
 
 def test_silence_is_no_speech_but_a_p_is() -> None:
