@@ -14,7 +14,8 @@ Array = NDArray[np.float32]
 # Gap of the lips' middle, in eye distances, from which on they do not touch
 _TOUCHING = 0.012
 # Gaps in what sound alone makes likely at which an emotion's lips are shut, and from which on they gape as they like
-_SPOKEN_SHUT, _SPOKEN_OPEN = 0.006, 0.06
+_SPOKEN_SHUT, _SPOKEN_OPEN = 0.015, 0.06
+_FIRM = 1.3  # gain on how far they are shut, which a smooth closing takes from the shortest
 _JAW, _PARTING = ("jawOpen",), ("mouthUpperUp", "mouthLowerDown")
 _CHIN, _MIDDLE = 152, 4  # a landmark, and the pair of lip landmarks in the middle
 _PLAIN = 0.3  # emotion weight from which on lips are shut wholly: weaker ones hardly part them
@@ -55,8 +56,8 @@ def shut_as_spoken(displacement: Array, spoken: Array, speaking: Array, emotion:
     """
     share = np.pad(speaking * np.clip(emotion.sum(1) / _PLAIN, 0, 1), 1, mode="edge")
     near = share * np.clip((_SPOKEN_OPEN - _gap(spoken)) / (_SPOKEN_OPEN - _SPOKEN_SHUT), 0, 1)
-    shut = (near[:-2] + 2 * near[1:-1] + near[2:]) / 4  # or wide mouths would clap
-    shut = np.where(emotion.any(1), shut, 0).astype(np.float32)
+    shut = _FIRM * (near[:-2] + 2 * near[1:-1] + near[2:]) / 4  # smooth, or wide mouths would clap
+    shut = np.where(emotion.any(1), np.minimum(shut, 1), 0).astype(np.float32)
     # the jaw comes up and the lips let go first, and only what gap is left then is drawn together
     jaw, parting = (arkit_to_displacement(arkit_vector(dict.fromkeys(names, 1.0))) for names in (_JAW, _PARTING))
     dropped = np.clip((displacement - spoken[1:-1])[:, _CHIN, 1] / jaw[_CHIN, 1], 0, 1)
