@@ -29,7 +29,7 @@ _UPPER_EDGE = -0.044  # the upper front teeth end about 4 mm below the closed li
 _LOWER_EDGE = -0.028
 _REST_EDGE = -0.035  # at rest the upper teeth end at least so far below the line where the lips meet
 _LOWER_SHOWN = 0.028
-_TONGUE_LIFT, _TONGUE_LIGHT = 0.03, 1.4  # in speech the tongue lies higher than at rest, and nearer the light
+_TONGUE_LIFT, _TONGUE_LIGHT = 0.05, 1.5  # in speech the tongue lies higher than at rest, and nearer the light
 _BEHIND_LIPS = -0.035
 _SHADOW_TINT = np.array([0.86, 1.04, 1.07], np.float32)  # lips pass red light into their own shade
 _OPEN_PHOTO = 0.022, 0.045  # lip gap in the photograph from which its own teeth are kept, and kept fully
@@ -137,7 +137,7 @@ class MouthLayer:
         self._points = (points + stomion + (0, 0, _BEHIND_LIPS)).astype(np.float32)
         self._lower = ~upper
         self._faces = proxy.faces
-        dark = 0.2 * tone.lips + 0.03 * tone.exposure
+        dark = 0.27 * tone.lips + 0.03 * tone.exposure
         self._shadow_tint = 1 + (_SHADOW_TINT - 1) * tone.chroma
         self._dark = tone.apply((dark * (0.85, 0.6, 0.6)).astype(np.float32))
         self._colors = self._shade(proxy, teeth)
