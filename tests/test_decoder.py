@@ -218,6 +218,19 @@ class TestRender:
         full = PortraitDecoder(source).render_full(shape(jawOpen=0.3), ZERO, ZERO)
         assert full.shape == source.picture.shape
 
+    def test_a_fill_of_one_pixel_does_no_harm_in_a_tiny_picture(
+        self, photo: np.ndarray, tracker: FaceTracker
+    ) -> None:
+        def one_pixel(frame: np.ndarray, maps: RenderMaps, visibility: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            weight = np.zeros(frame.shape[:2], np.float32)
+            weight[131, 127] = 1
+            return frame.astype(np.float32), weight
+
+        tiny = np.asarray(Image.fromarray(photo).resize((40, 52)))
+        source = encode_portrait(tiny, tracker.detect_one(tiny), 256)
+        decoder = PortraitDecoder(source, appearance=one_pixel)
+        assert decoder.render_full(shape(jawOpen=0.3), ZERO, ZERO).shape == source.picture.shape
+
     def test_a_picture_of_the_wrong_kind_is_refused(self, portrait: SourcePortrait, tracker: FaceTracker) -> None:
         face = tracker.detect_one(portrait.picture)
         with pytest.raises(PortraitError):

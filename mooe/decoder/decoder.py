@@ -221,9 +221,9 @@ class PortraitDecoder:
         weight = glasses.native_weight if paste_back else glasses.frame_weight
         worn = portrait.fine_native_glasses if paste_back else portrait.fine_frame_glasses
         flow = self._flow(portrait.points, np.zeros_like(portrait.points), geometry.rotation, geometry.translation)[0]
-        part = _shown(sample_weight(glasses.frame_weight, flow))
+        part = _on_canvas(_shown(sample_weight(glasses.frame_weight, flow)), factor)
         if part is not None:
-            rows, columns = (slice(int(p.start * factor), int(p.stop * factor)) for p in part)
+            rows, columns = part
             flow = enlarge_flow_part(flow, factor, rows, columns)
             share = sample_weight(weight, flow)
             lay_over(frame, Layer(rows, columns, worn.sample(flow).astype(np.float32), share[..., None]))
@@ -235,10 +235,9 @@ class PortraitDecoder:
             return
         gain = sample_weight(gain, geometry.maps.flow)
         part = _shown(np.abs(gain) > 2e-3)
-        if part is None:
-            return
-        box = tuple(slice(int(p.start * factor), int(p.stop * factor)) for p in part)
-        shade(frame[box], gain[part])
+        box = _on_canvas(part, factor)
+        if part is not None and box is not None:
+            shade(frame[box], gain[part])
 
     def _close_openings(
         self, frame: Image, photo: Image, lids: Image, flow: Float, geometry: _Geometry, factor: float
@@ -272,6 +271,14 @@ def _shown(weight: NDArray[Any]) -> tuple[slice, slice] | None:
     return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
 
 
+def _on_canvas(part: tuple[slice, slice] | None, factor: float) -> tuple[slice, slice] | None:
+    """A part of a frame on a canvas ``factor`` times as large; None if there is none, or not a pixel of it there."""
+    if part is None:
+        return None
+    rows, columns = (slice(int(p.start * factor), int(p.stop * factor)) for p in part)
+    return None if rows.start == rows.stop or columns.start == columns.stop else (rows, columns)
+
+
 def _moving_box(flow: Float, factor: float) -> tuple[slice, slice]:
     """Rows and columns of a canvas ``factor`` times as large outside which ``flow`` leaves all as it is."""
     bounds = moving_bounds(flow, _STILL / factor)
@@ -300,13 +307,11 @@ def _blend(frame: Image, small: Image, fill: Float, weight: Float, factor: float
 
     The larger the frame, the less of it: what the books learnt at the frame size would blur teeth that are drawn finer.
     """
-    box = _shown(weight)
-    if box is None:
+    part = _shown(weight)
+    box = _on_canvas(part, factor)
+    if part is None or box is None:
         return
-    change = (fill[box] - small[box]) * (np.clip(weight[box], 0, 1)[..., None] / max(factor, 1.0))
+    change = (fill[part] - small[part]) * (np.clip(weight[part], 0, 1)[..., None] / max(factor, 1.0))
     if factor != 1.0:
-        box = slice(int(box[0].start * factor), int(box[0].stop * factor)), slice(
-            int(box[1].start * factor), int(box[1].stop * factor)
-        )
         change = resize(change.astype(np.float32), frame[box].shape)
     frame[box] = np.clip(np.rint(frame[box] + change), 0, 255).astype(np.uint8)
