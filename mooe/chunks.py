@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from mooe.decoder.neutral import give_way
 from mooe.emotion.controls import ControlSchedule
-from mooe.motion.additive import add_expression, moderate_gape, shut_as_spoken
+from mooe.motion.additive import add_expression, blink_as_drawn, moderate_gape, shut_as_spoken
 from mooe.motion.ahead import made_ahead
 from mooe.motion.codec import MotionCodec
 from mooe.pipeline_output import FaceMotion, Frame, MoEEChunk, MoEEStream
@@ -119,7 +119,8 @@ def _moved(
             if source.spoken is not None:
                 spoken = codec.decode(source.spoken)[0].cpu().numpy()
                 displacement = shut_as_spoken(displacement, spoken, speaking, emotion)
-            displacement = give_way(moderate_gape(displacement, emotion), relief, emotion)
+                displacement = give_way(moderate_gape(displacement, emotion), relief, emotion)
+                displacement = blink_as_drawn(displacement, spoken[1:-1], source.driver.blinks(first, count), emotion)
             pose = source.driver.pose(first, count)
             added = schedule.arkit(count, first_frame=first)
             displacement = add_expression(displacement, added, speaking)

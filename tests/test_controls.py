@@ -24,7 +24,13 @@ from mooe.emotion.tags import parse_tags
 from mooe.errors import ConfigError, EmotionError, EmotionWarning
 from mooe.face.regions import ARKIT_NAMES
 from mooe.face.topology import arkit_to_displacement, arkit_vector
-from mooe.motion.additive import add_expression, moderate_gape, shut_as_spoken, speech_activity
+from mooe.motion.additive import (
+    add_expression,
+    blink_as_drawn,
+    moderate_gape,
+    shut_as_spoken,
+    speech_activity,
+)
 from mooe.motion.lips import lip_gap
 from mooe.pipeline import MoEEPipelineOutput
 
@@ -267,6 +273,19 @@ def test_emotional_mouths_do_not_gape() -> None:
     before, gap = (lip_gap(d)[:, 2:7].max(1) for d in (opening, moderate_gape(opening, emotion)))
     assert np.allclose(gap[before < 0.15], before[before < 0.15], atol=1e-6)
     assert (np.diff(gap) > 0).all() and before.max() > 0.4 and gap.max() < 0.3
+
+
+def test_eyes_blink_that_an_emotion_holds_open() -> None:
+    blink = np.array([0, 0.5, 1, 1], np.float32)
+    spoken = arkit_to_displacement(np.stack([arkit_vector({"eyeBlink": w}) for w in blink]))
+    wide = spoken + arkit_to_displacement(arkit_vector({"eyeWide": 2.0, "browInnerUp": 0.5}))
+    emotion = np.zeros((4, 6), np.float32)
+    emotion[:3, 5] = 1
+    moved = blink_as_drawn(wide, spoken, blink, emotion)
+    assert np.array_equal(moved[[0, 3]], wide[[0, 3]])
+    assert np.allclose(moved[2, [159, 386]], spoken[2, [159, 386]], atol=1e-6)
+    assert wide[1, 159, 1] > moved[1, 159, 1] > spoken[1, 159, 1]
+    assert np.array_equal(moved[:, [105, 334, 61]], wide[:, [105, 334, 61]])
 
 
 def test_silence_is_no_speech_but_a_p_is() -> None:

@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import maximum_filter1d
 
+from mooe.face.regions import LEFT_EYE, RIGHT_EYE
 from mooe.face.topology import arkit_to_displacement, arkit_vector
 from mooe.motion.lips import keep_apart, lip_gap, shut_lips
 
@@ -17,6 +18,7 @@ _TOUCHING = 0.012
 _SPOKEN_SHUT, _SPOKEN_OPEN = 0.015, 0.06
 _FIRM = 1.3  # gain on how far they are shut, which a smooth closing takes from the shortest
 _JAW, _PARTING = ("jawOpen",), ("mouthUpperUp", "mouthLowerDown")
+_LIDS = [*RIGHT_EYE, *LEFT_EYE]
 _CHIN, _MIDDLE = 152, 4  # a landmark, and the pair of lip landmarks in the middle
 _PLAIN = 0.3  # emotion weight from which on lips are shut wholly: weaker ones hardly part them
 # Gap in eye distances from which on emotional mouths open less than asked for, and how much further they ever open:
@@ -82,6 +84,24 @@ def moderate_gape(displacement: Array, emotion: Array) -> Array:
     beyond = np.maximum(_gap(displacement) - _GAPE, 0)
     excess = (beyond - _GAPE_ROOM * np.tanh(beyond / _GAPE_ROOM)) * np.clip(emotion.sum(1) / _PLAIN, 0, 1)
     return np.asarray(displacement - (excess / _gap(jaw[None]))[:, None, None] * jaw, np.float32)
+
+
+def blink_as_drawn(displacement: Array, spoken: Array, blink: Array, emotion: Array) -> Array:
+    """Let eyes blink that an emotion holds wide open.
+
+    Args:
+        displacement: ``[F, 478, 3]`` in the head frame, eye distances.
+        spoken: the displacements of the same frames without an emotion, ``[F, 478, 3]``, blinks among them.
+        blink: how far lids are to be closed, ``[F]`` in [0, 1].
+        emotion: weights ``[F, 6]``.
+
+    Returns:
+        ``[F, 478, 3]``; frames without a blink or without emotion as they were.
+    """
+    share = (blink * np.clip(emotion.sum(1) / _PLAIN, 0, 1))[:, None, None]
+    moved = displacement.copy()
+    moved[:, _LIDS] += share * (spoken - displacement)[:, _LIDS]
+    return moved
 
 
 def add_expression(displacement: Array, arkit: Array, speaking: Array) -> Array:

@@ -133,6 +133,10 @@ class MotionDriver:
         start = first - self._first
         return self._frames[start : start + count, 3 : 3 + POSE_DIM]
 
+    def blinks(self, first: int, count: int) -> Array:
+        """How far lids are to be closed in ``count`` frames of the last window from ``first`` on, ``[count]``."""
+        return self._frames[first - self._first :, 0][:count]
+
     def speaking(self, first: int, count: int) -> Array:
         """Whether somebody speaks in ``count`` frames of the last window from ``first`` on, ``[count]`` in [0, 1]."""
         heard = np.arange(first - SPEECH_REACH, first + count + SPEECH_REACH)
