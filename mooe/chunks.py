@@ -118,9 +118,9 @@ def _moved(
             emotion, speaking = schedule.weights(count, first_frame=first), source.driver.speaking(first, count)
             if source.spoken is not None:
                 spoken = codec.decode(source.spoken)[0].cpu().numpy()
-                displacement = shut_as_spoken(displacement, spoken, speaking, emotion)
-                displacement = give_way(moderate_gape(displacement, emotion), relief, emotion)
+                displacement = moderate_gape(shut_as_spoken(displacement, spoken, speaking, emotion), emotion)
                 displacement = blink_as_drawn(displacement, spoken[1:-1], source.driver.blinks(first, count), emotion)
+            displacement = give_way(displacement, relief, emotion)
             pose = source.driver.pose(first, count)
             added = schedule.arkit(count, first_frame=first)
             displacement = add_expression(displacement, added, speaking)
