@@ -29,13 +29,10 @@ from mooe.decoder.images import (
 )
 from mooe.decoder.mesh import FACE_POINTS, MovedMesh, pose_points
 from mooe.decoder.portrait import SourcePortrait
-from mooe.decoder.rasterizer import moving_bounds
 from mooe.face.alignment import rotation_matrix
 from mooe.face.regions import LEFT_EYE, LIPS_INNER, RIGHT_EYE
 
-_STILL = 0.012  # canvas pixels: about what sampling rounds to nothing
 BATCH = 8  # frames that go through the learned stages together
-_FADE = 0.08  # share of the frame over which motion ends at its border
 
 
 @dataclass(frozen=True)
@@ -73,7 +70,6 @@ class PortraitDecoder:
         self.portrait = portrait
         self.motion = motion
         self.appearance = appearance
-        self._window = fade_window(portrait.size, portrait.crop.free_sides(*portrait.picture.shape[:2]))
 
     def maps(self, displacement: Float, rotation: Float, translation: Float) -> RenderMaps:
         """Flow and regions of a frame by geometry alone; arguments as in :meth:`render`."""
@@ -136,9 +132,8 @@ class PortraitDecoder:
         portrait = self.portrait
         moved = portrait.mesh.drive(face, change, portrait.alignment, rotation, translation)
         flow, region = moved.rasterize((portrait.size, portrait.size))
-        attached = sample_weight(portrait.attachment, flow)
         rest = places(portrait.size, portrait.size)
-        return rest + (flow - rest) * (attached[..., None] * self._window), region, moved
+        return rest + (flow - rest) * self.portrait.window, region, moved
 
     def _draw(self, geometries: Sequence[_Geometry], paste_back: bool) -> list[Image]:
         portrait = self.portrait
@@ -165,7 +160,7 @@ class PortraitDecoder:
                 else [appearance(*one) for one in zip(small, maps, visibility, strict=True)]
             )  # fmt: skip
             for frame, before, (fill, weight) in zip(frames, small, fills, strict=True):
-                _blend(frame, before, fill, weight * self._window[..., 0], factor)
+                _blend(frame, before, fill, weight * self.portrait.window[..., 0], factor)
         return [self._pasted(picture, frame) for picture, frame in canvases]
 
     def _canvas(self, paste_back: bool) -> tuple[Image | None, Image]:
@@ -193,22 +188,21 @@ class PortraitDecoder:
     ) -> None:
         """Draw by geometry, along ``flow``, over a copy of the photograph in place."""
         portrait = self.portrait
-        photo, fine, lids = (
-            (portrait.bare_native, portrait.fine_native, portrait.native_lids) if paste_back
-            else (portrait.bare_frame, portrait.fine_frame, portrait.frame_lids)
+        photo, layers, lids = (
+            (portrait.bare_native, portrait.native_layers, portrait.native_lids) if paste_back
+            else (portrait.bare_frame, portrait.frame_layers, portrait.frame_lids)
         )  # fmt: skip
-        box = (slice(None), slice(None)) if self.motion is not None else _moving_box(flow, factor)
         flow = enlarge_flow(flow, factor, photo.shape[:2])
-        frame[box] = fine.sample(flow[box])
+        layers.draw(frame, flow)
         self._shade(frame, geometry, factor)
         self._close_openings(frame, photo, lids, flow, geometry, factor)
-        layers = portrait.eyes.render(
-            fine, geometry.target, geometry.displacement, geometry.rotation, geometry.translation, factor
+        eyes = portrait.eyes.render(
+            layers.fine, geometry.target, geometry.displacement, geometry.rotation, geometry.translation, factor
         )
         mouth = portrait.mouth.render(
             photo, geometry.face, geometry.target, geometry.rotation, geometry.translation, factor
         )
-        for layer in [*layers, *([mouth] if mouth else [])]:
+        for layer in [*eyes, *([mouth] if mouth else [])]:
             lay_over(frame, layer)
         if portrait.glasses is not None:
             self._put_on(portrait.glasses, frame, geometry, factor, paste_back)
@@ -277,29 +271,6 @@ def _on_canvas(part: tuple[slice, slice] | None, factor: float) -> tuple[slice, 
         return None
     rows, columns = (slice(int(p.start * factor), int(p.stop * factor)) for p in part)
     return None if rows.start == rows.stop or columns.start == columns.stop else (rows, columns)
-
-
-def _moving_box(flow: Float, factor: float) -> tuple[slice, slice]:
-    """Rows and columns of a canvas ``factor`` times as large outside which ``flow`` leaves all as it is."""
-    bounds = moving_bounds(flow, _STILL / factor)
-    if bounds is None:
-        return slice(0, 1), slice(0, 1)
-    top, bottom, left, right = bounds
-    first, last = (max(int((x - 2) * factor), 0) for x in (top, left)), (int((x + 3) * factor) for x in (bottom, right))
-    rows, columns = (slice(a, b) for a, b in zip(first, last, strict=True))
-    return rows, columns
-
-
-def fade_window(size: int, free_sides: tuple[bool, bool, bool, bool]) -> Float:
-    """1 inside, falling to exactly 0 at those sides of a frame where it joins the picture; ``[size, size, 1]``."""
-    near = np.arange(size, dtype=np.float32)
-    distances = [near[None], near[:, None], near[None, ::-1], near[::-1, None]]
-    window = np.ones((size, size), np.float32)
-    for free, distance in zip(free_sides, distances, strict=True):
-        if free:
-            t = np.clip(distance / (_FADE * size), 0, 1)
-            window = window * (t * t * (3 - 2 * t))
-    return window[..., None].astype(np.float32)
 
 
 def _blend(frame: Image, small: Image, fill: Float, weight: Float, factor: float) -> None:

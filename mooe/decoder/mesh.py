@@ -319,7 +319,7 @@ def _rings(
     chin = float(((landmarks[152, :2] - centre[:2]) / unit) @ down)
     # The skull with its hair moves as one; the neck gives way from the chin to the shoulders.
     radius = np.hypot(aside / 1.25, np.minimum(below, 0) / 1.35)
-    skull = 1 - _smooth((radius - 1.2) / 0.75)
+    skull = 1 - _smooth((radius - 1.6) / 0.9)
     neck = 1 - _smooth((below - chin * 0.55) / (chin * 0.45 + 0.75))
     distances = np.concatenate([points[:, :2], size - points[:, :2]], 1)
     inside = _smooth(np.where(free_sides, distances, np.inf).min(1) / (_BORDER * size))

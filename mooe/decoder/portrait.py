@@ -9,10 +9,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mooe.decoder.attachment import head_attachment
+from mooe.decoder.background import LayeredPhoto, separate
 from mooe.decoder.eyes import EyeLayer, smooth_lids
 from mooe.decoder.glasses import Glasses, take_off_glasses
-from mooe.decoder.images import FinePhoto
+from mooe.decoder.images import FinePhoto, fade_window, resize
 from mooe.decoder.mesh import PortraitMesh
 from mooe.decoder.mouth import MouthLayer
 from mooe.decoder.neutral import (
@@ -54,7 +54,6 @@ class SourcePortrait:
         neutral: the person's neutral face in the head frame, float32 ``[478, 3]``.
         relief: displacement that lets go of the photograph's frown, float32 ``[478, 3]``; emotions need it.
         tone: exposure, white balance, toning.
-        attachment: how firmly each pixel follows the head, float32 ``[size, size]``.
         mesh, driver, mouth, eyes, shading: the portrait's parts of the decoder.
     """
 
@@ -71,7 +70,6 @@ class SourcePortrait:
     neutral: Float
     relief: Float
     tone: PortraitTone
-    attachment: Float
     mesh: PortraitMesh
     driver: FaceDriver
     mouth: MouthLayer
@@ -94,14 +92,20 @@ class SourcePortrait:
         return self.native if self.glasses is None else self.glasses.native
 
     @cached_property
-    def fine_frame(self) -> FinePhoto:
-        """:attr:`bare_frame`, ready to be sampled."""
-        return FinePhoto(self.bare_frame)
+    def window(self) -> Float:
+        """1 inside the frame, 0 at those sides where it joins the picture; ``[size, size, 1]``."""
+        return fade_window(self.size, self.crop.free_sides(*self.picture.shape[:2]))
 
     @cached_property
-    def fine_native(self) -> FinePhoto:
-        """:attr:`bare_native`, ready to be sampled."""
-        return FinePhoto(self.bare_native)
+    def frame_layers(self) -> LayeredPhoto:
+        """:attr:`bare_frame` as person and background."""
+        return separate(self.bare_frame, self.landmarks, self.window)
+
+    @cached_property
+    def native_layers(self) -> LayeredPhoto:
+        """:attr:`bare_native` as person and background."""
+        window = resize(self.window, self.native.shape)[..., None]
+        return separate(self.bare_native, self.landmarks / self.crop.scale, window)
 
     @cached_property
     def fine_frame_glasses(self) -> FinePhoto:
@@ -195,7 +199,6 @@ def encode_portrait(
         neutral=neutral,
         relief=frown_relief(frown),
         tone=tone,
-        attachment=head_attachment(frame, points_px, alignment),
         mesh=PortraitMesh.build(
             points_px, alignment, size, crop.free_sides(*picture.shape[:2]), mouth.lip_source(frame)
         ),

@@ -52,23 +52,6 @@ def _flow_kernel(order, triangles, kinds, target, source, x_min, y_min, flow, re
 
 
 @numba.njit(cache=True, fastmath=True, nogil=True)  # type: ignore[untyped-decorator]
-def _bounds_kernel(flow, least):  # type: ignore[no-untyped-def]
-    top, bottom, left, right = flow.shape[0], -1, flow.shape[1], -1
-    for y in range(flow.shape[0]):
-        for x in range(flow.shape[1]):
-            if abs(flow[y, x, 0] - x) > least or abs(flow[y, x, 1] - y) > least:
-                top, bottom = min(top, y), y
-                left, right = min(left, x), max(right, x)
-    return top, bottom, left, right
-
-
-def moving_bounds(flow: Float, least: float) -> tuple[int, int, int, int] | None:
-    """First and last row, first and last column that a flow ``[h, w, 2]`` moves by more than ``least`` pixels."""
-    top, bottom, left, right = _bounds_kernel(flow, least)
-    return None if bottom < 0 else (int(top), int(bottom), int(left), int(right))
-
-
-@numba.njit(cache=True, fastmath=True, nogil=True)  # type: ignore[untyped-decorator]
 def _shade_kernel(triangles, points, colors, color, depth):  # type: ignore[no-untyped-def]
     height, width = depth.shape
     for t in range(triangles.shape[0]):

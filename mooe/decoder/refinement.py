@@ -17,7 +17,7 @@ from torch.nn import functional as F
 
 from mooe.decoder.compensation import RenderMaps
 from mooe.decoder.compensator import APPEARANCE_SIZE, FLOW_UNIT, MOTION_SIZE, PortraitCompensator
-from mooe.decoder.decoder import PortraitDecoder, fade_window
+from mooe.decoder.decoder import PortraitDecoder
 from mooe.decoder.images import Float, Image, resize
 from mooe.decoder.portrait import SourcePortrait
 from mooe.errors import ConfigError
@@ -215,8 +215,7 @@ class PortraitRefiner:
         self.model = model.eval().to(memory_format=torch.channels_last)
         self.device = next(model.parameters()).device
         self.photo = picture_tensor(portrait.frame, self.device)
-        # frames join the picture without a seam
-        self._window = fade_window(portrait.size, portrait.crop.free_sides(*portrait.picture.shape[:2]))
+        self._window = portrait.window  # frames join the picture without a seam
         self._own: dict[int, Tensor] = {}  # the photograph's squares
         self._maps: list[RenderMaps] = []
         self._prepared: tuple[Tensor, Tensor, Tensor, Tensor] | None = None
