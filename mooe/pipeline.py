@@ -323,8 +323,8 @@ class MoEEPipeline(DiffusionPipeline, SpeakerLoraMixin):
         driver = MotionDriver(
             self.unet, self.emotion_encoder, self.pose_predictor, features, emotion, settings.generator,
             head_motion=settings.head_motion, blink_rate=settings.blink_rate, blink_length=self.blink_length,
-            brow_manners=self.brow_manners, brow_lifts=self.brow_lifts, head_track=settings.head_track,
-            lookahead=LIVE_LOOKAHEAD if speech.live else POSE_LOOKAHEAD,
+            brow_manners=self.brow_manners, brow_lifts=self.brow_lifts, mouth_widening=self.mouth_widening,
+            head_track=settings.head_track, lookahead=LIVE_LOOKAHEAD if speech.live else POSE_LOOKAHEAD,
         )  # fmt: skip
         sampler = WindowSampler(
             self.unet, self.adapters, self.scheduler, settings.generator, settings.steps, settings.guidance,

@@ -30,6 +30,7 @@ from mooe.motion.additive import (
     moderate_gape,
     shut_as_spoken,
     speech_activity,
+    widen_opened,
 )
 from mooe.motion.lips import lip_gap
 from mooe.pipeline import MoEEPipelineOutput
@@ -273,6 +274,25 @@ def test_emotional_mouths_do_not_gape() -> None:
     before, gap = (lip_gap(d)[:, 2:7].max(1) for d in (opening, moderate_gape(opening, emotion)))
     assert np.allclose(gap[before < 0.15], before[before < 0.15], atol=1e-6)
     assert (np.diff(gap) > 0).all() and before.max() > 0.4 and gap.max() < 0.3
+
+
+def test_mouths_get_wider_as_they_open_unless_they_are_rounded_or_wide() -> None:
+    def faces(**weights: float) -> np.ndarray:
+        return arkit_to_displacement(
+            np.stack([arkit_vector({"jawOpen": jaw, **weights}) for jaw in np.linspace(0, 0.5, 11)])
+        )
+
+    def gained(displacement: np.ndarray) -> np.ndarray:
+        moved = widen_opened(displacement)
+        assert np.array_equal(moved[..., 1:], displacement[..., 1:])
+        wider = [d[:, 291, 0] - d[:, 61, 0] for d in (moved, displacement)]
+        return wider[0] - wider[1]
+
+    talk = gained(faces())
+    assert talk[0] == 0 and (np.diff(talk) > 0).all()
+    assert (gained(faces(mouthPucker=0.8)) < 0.3 * talk[-1]).all()
+    assert (gained(faces(mouthSmile=1.0)) < 0.3 * talk[-1]).all()
+    assert np.array_equal(widen_opened(faces(), 0.0), faces())
 
 
 def test_eyes_blink_that_an_emotion_holds_open() -> None:

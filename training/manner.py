@@ -55,7 +55,7 @@ def free_motion(
         pipeline.unet, pipeline.emotion_encoder, pipeline.pose_predictor,
         FeatureReader(iter([features.astype(np.float32)])), EmotionTimeline.constant(parse_emotion(emotion)), generator,
         head_motion=1.0, blink_rate=blink_rate, blink_length=pipeline.blink_length,
-        brow_manners=pipeline.brow_manners, brow_lifts=0.0, head_track=head,
+        brow_manners=pipeline.brow_manners, brow_lifts=0.0, mouth_widening=0.0, head_track=head,
     )  # fmt: skip
     sampler = WindowSampler(pipeline.unet, pipeline.adapters, pipeline.scheduler, generator, steps, Guidance())
     parts = []

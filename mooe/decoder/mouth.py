@@ -33,7 +33,7 @@ _TONGUE_LIFT, _TONGUE_LIGHT = 0.05, 1.5  # in speech the tongue lies higher than
 _BEHIND_LIPS = -0.035
 _SHADOW_TINT = np.array([0.86, 1.04, 1.07], np.float32)  # lips pass red light into their own shade
 _OPEN_PHOTO = 0.022, 0.045  # lip gap in the photograph from which its own teeth are kept, and kept fully
-_SUPERSAMPLE = 2
+_FINE = 240.0  # pixels of the eye distance from which on teeth need not be drawn finer than twice
 _ENAMEL = np.array([0.95, 0.91, 0.855], np.float32)  # mean albedo of the proxy's crowns
 _TOOTH_LUMA = 0.98  # of a white surface in the same light, as in talk
 _SMILE_LIGHT = 0.2  # more of it where a smile draws the lips back from the teeth,
@@ -227,7 +227,7 @@ class MouthLayer:
         flesh = proxy.albedo.mean(1, keepdims=True) / 0.45 * self.tone.lips
         color[~tooth] = 0.35 * color[~tooth] + 0.5 * flesh[~tooth]
         # what light the lower teeth get has come off lips and tongue
-        color[np.isin(proxy.part, (LOWER_TEETH, LOWER_GUM))] *= 0.76 ** (2 * self._shadow_tint - 1)
+        color[np.isin(proxy.part, (LOWER_TEETH, LOWER_GUM))] *= 0.84 ** (2 * self._shadow_tint - 1)
         color[proxy.part == TONGUE] *= _TONGUE_LIGHT
         half = np.array([0.0, 0.22, 0.975], np.float32)
         gloss = _GLOSS * self.tone.exposure * np.clip(proxy.normals @ half, 0, 1) ** 24
@@ -290,9 +290,10 @@ class MouthLayer:
         drop = max(float(shown) - _LOWER_SHOWN, 0.0)
         points[self._lower] = np.stack([jaw[:, 0] + aside, y - drop, z], 1) + _HINGE
         image = self.alignment.to_image(pose_points(points, rotation, translation))
-        image[:, :2] = (image[:, :2] * factor - 0.5 - low + 0.5) * _SUPERSAMPLE - 0.5
+        finer = int(np.clip(np.ceil(2 * _FINE / (self.alignment.scale * factor)), 2, 6))
+        image[:, :2] = (image[:, :2] * factor - 0.5 - low + 0.5) * finer - 0.5
         image[:, 2] *= -1
-        big = (shape[0] * _SUPERSAMPLE, shape[1] * _SUPERSAMPLE)
+        big = (shape[0] * finer, shape[1] * finer)
         color, _ = rasterize_shaded(self._faces, image, self._colors, big, self._dark)
         return resize(color, shape)
 

@@ -27,6 +27,13 @@ _DOUBTFUL = ("mouth", "jaw", "cheek")
 _PLAIN_DEAD_ZONE, _DOUBTFUL_DEAD_ZONE = 0.05, 0.40
 _LIP_REACH = 0.11  # how far closing the lips moves the skin around them, head-frame units
 _LIP_RIM = 0.06  # of the red of the lips about their inner edge
+# Depth of people's lower lips below the line between the mouth's corners, against the middle's, by lip pair (207 frames
+# of films of open mouths); jaws of the shape table pull it to a point
+_LOWER_PROFILE = np.array([0.37, 0.60, 0.80, 0.94, 1.0, 0.94, 0.80, 0.60, 0.37], np.float32)
+_PROFILE_GAP = 0.06  # opening from which on a lip is rounded wholly
+# Missing depth, against the middle's, up to which a lip is pointed, and from which the mouth is narrow on purpose
+_POINTED, _NARROW = 0.12, 0.25
+_BELOW_LIP = ((96, 89, 179, 86, 15, 316, 403, 319, 325), (77, 90, 180, 85, 16, 315, 404, 320, 307))  # under its edge
 _WIDEST = 1.4  # an eye opens at most so much wider than in the photograph
 _LID_SCALE = (0.35, 2.2)
 _REST_NEAR, _REST_FAR = 0.12, 0.5  # distance from the lips within which an expression is taken away whole, and less
@@ -163,6 +170,26 @@ def lift_lips(points: Float, height: float) -> Float:
     return lifted.astype(np.float32)
 
 
+def _round_lower_lip(points: Float) -> Float:
+    """An open mouth ``[478, 3]`` whose lower lip is as round as people's are; shut and narrow ones are left alone."""
+    lower = points[LOWER_LIP]
+    right, left = points[LIPS_INNER[0]], points[LIPS_INNER[10]]
+    along = (lower[:, 0] - right[0]) / max(float(left[0] - right[0]), 1e-4)
+    depth = right[1] + along * (left[1] - right[1]) - lower[:, 1]
+    middle = float(depth[len(depth) // 2])
+    gap = float((points[UPPER_LIP, 1] - lower[:, 1])[len(depth) // 2])
+    if middle <= 0 or gap <= 0:
+        return points
+    missing = np.maximum(_LOWER_PROFILE * middle - depth, 0)
+    pointed = np.clip((_NARROW - missing / middle) / (_NARROW - _POINTED), 0, 1)
+    down = missing * pointed * min(gap / _PROFILE_GAP, 1.0)
+    rounded = points.copy()
+    rounded[LOWER_LIP, 1] -= down
+    for number, row in enumerate(_BELOW_LIP, 1):
+        rounded[np.array(row), 1] -= np.float32(1 - number / 3) * down
+    return rounded
+
+
 class FaceDriver:
     """Adds displacements to one person's neutral face and keeps lids and lips from crossing.
 
@@ -186,7 +213,7 @@ class FaceDriver:
         """Driven points float32 ``[478, 3]`` for a displacement ``[478, 3]``, both in the head frame."""
         points = (self.neutral + displacement).astype(np.float32)
         self._set_lids(points, displacement)
-        return self._part_lips(points)
+        return _round_lower_lip(self._part_lips(points))
 
     def lid_opening(self, displacement: Float) -> Float:
         """How far each lid pair is open against the photograph (1 as photographed, 0 closed), ``[14]``."""

@@ -13,7 +13,7 @@ from mooe.audio.prosody import PROSODY_DIM
 from mooe.audio.reader import FeatureReader
 from mooe.emotion.latents import EmotionToLatents
 from mooe.face.topology import arkit_to_displacement, arkit_vector
-from mooe.motion.additive import SPEECH_REACH, speech_activity
+from mooe.motion.additive import SPEECH_REACH, speech_activity, widen_opened
 from mooe.motion.behavior import (
     BROW_LIFT,
     NOD_LOOKAHEAD,
@@ -75,6 +75,7 @@ class MotionDriver:
         blink_length: of a blink, 1 is usual.
         brow_manners: how brows wander beside what the UNet does, and weights.
         brow_lifts: gain of the brows that are raised with accents.
+        mouth_widening: gain of how much wider mouths get as they open.
         head_track: head poses to use instead of the predictor's.
         lookahead: frames of sound to wait for past a window's end; the last one is held beyond.
     """
@@ -93,6 +94,7 @@ class MotionDriver:
         blink_length: float = 1.0,
         brow_manners: Sequence[tuple[BrowManner, float]] = (),
         brow_lifts: float = 1.0,
+        mouth_widening: float = 1.0,
         head_track: HeadTrack | None = None,
         lookahead: int = POSE_LOOKAHEAD,
     ) -> None:
@@ -106,7 +108,7 @@ class MotionDriver:
         self._blinks = BlinkSchedule(np.random.default_rng(seeds[1]), blink_rate, blink_length)
         self._gazes = GazeSchedule(np.random.default_rng(seeds[2]))
         self._nods = NodSchedule(np.random.default_rng([seeds[0], 1]))
-        self._brow_lifts = brow_lifts
+        self._brow_lifts, self._mouth_widening = brow_lifts, mouth_widening
         self._lifts = BrowLiftSchedule(np.random.default_rng([seeds[2], 2]))
         self._manners = start_manners(np.random.default_rng([seeds[2], 1]), brow_manners)
         # drawn so far and still needed: knots, and blink (1), gaze (2), pose (6) and emotion (6) of frames
@@ -151,6 +153,7 @@ class MotionDriver:
             displacement: what the UNet made, ``[F, 478, 3]``.
             first: number of the first of these frames.
         """
+        displacement = widen_opened(displacement, self._mouth_widening)
         now = slice(first - self._first, first - self._first + len(displacement))
         held = np.minimum(self._frames[now, 3 + POSE_DIM :].sum(1), 1)
         raised = self._brow_lifts * (1 - _HELD_BROWS * held) * self._raised[now]

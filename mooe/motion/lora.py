@@ -86,6 +86,11 @@ class SpeakerLoraMixin(LoraBaseMixin):
         """Gain of the brows that are raised with accents: they give way to a speaker's own manner."""
         return max(0.0, 1 - sum(abs(weight) for _, weight in self.brow_manners))
 
+    @property
+    def mouth_widening(self) -> float:
+        """Gain of how much wider mouths get as they open: adapters have learnt that of their speaker."""
+        return max(0.0, 1 - sum(abs(weight) for weight in self._speakers()[1].values()))
+
     def _speakers(self) -> tuple[dict[str, SpeakerHabits], dict[str, float]]:
         """Each adapter's habits, and the active adapters' weights."""
         if not hasattr(self, "_speaker_state"):
