@@ -9,9 +9,11 @@ from numpy.typing import NDArray
 
 from mooe.face.regions import (
     ARKIT_NAMES,
+    LEFT_EYE,
     LEFT_LID_PAIRS,
     LIP_PAIRS,
     LIPS_INNER,
+    RIGHT_EYE,
     RIGHT_LID_PAIRS,
 )
 from mooe.face.topology import arkit_shapes, arkit_to_displacement, arkit_vector, canonical_points
@@ -34,7 +36,8 @@ _PROFILE_GAP = 0.06  # opening from which on a lip is rounded wholly
 # Missing depth, against the middle's, up to which a lip is pointed, and from which the mouth is narrow on purpose
 _POINTED, _NARROW = 0.12, 0.25
 _BELOW_LIP = ((96, 89, 179, 86, 15, 316, 403, 319, 325), (77, 90, 180, 85, 16, 315, 404, 320, 307))  # under its edge
-_WIDEST = 1.4  # an eye opens at most so much wider than in the photograph
+# An eye opens at most so much wider than in the photograph: up to a height of about half its width, as people's do
+_WIDEST, _LEAST_WIDER, _WIDE_EYE = 1.4, 0.25, 0.54
 _LID_SCALE = (0.35, 2.2)
 _REST_NEAR, _REST_FAR = 0.12, 0.5  # distance from the lips within which an expression is taken away whole, and less
 _REST_LEAST = 0.4  # share of it taken away far from the lips: a face's outline is the person's, not the smile's
@@ -190,6 +193,15 @@ def _round_lower_lip(points: Float) -> Float:
     return rounded
 
 
+def _room_to_widen(neutral: Float, gap: Float) -> Float:
+    """By what share of its height each lid pair may open further, ``[14]``, from the pairs' heights at rest."""
+    found = []
+    for ring, heights in zip((RIGHT_EYE, LEFT_EYE), np.split(gap, 2), strict=True):
+        width = float(np.linalg.norm(neutral[ring[0]] - neutral[ring[8]]))
+        found.append(_WIDE_EYE * width / max(float(heights.max()), 1e-4) - 1)
+    return np.repeat(np.clip(found, _LEAST_WIDER, _WIDEST), len(gap) // 2).astype(np.float32)
+
+
 class FaceDriver:
     """Adds displacements to one person's neutral face and keeps lids and lips from crossing.
 
@@ -207,6 +219,7 @@ class FaceDriver:
         # what a full blink of the shape table leaves open counts as shut
         self._shut = np.clip(left_open + 0.01, 0.02, 0.6)
         self._gap = np.maximum(neutral[upper, 1] - neutral[lower, 1], 0.0)
+        self._wider = _room_to_widen(neutral, self._gap)
         self._lid_scale = np.clip(self._gap / self._canonical_gap, *_LID_SCALE).astype(np.float32)
 
     def __call__(self, displacement: Float) -> Float:
@@ -220,7 +233,7 @@ class FaceDriver:
         upper, lower = LID_PAIRS.T
         gap = self._canonical_gap + displacement[upper, 1] - displacement[lower, 1]
         ratio = np.maximum((gap / self._canonical_gap - self._shut) / (1 - self._shut), 0.0)
-        wide = 1 + _WIDEST * np.tanh((ratio - 1) / _WIDEST)
+        wide = 1 + self._wider * np.tanh((ratio - 1) / self._wider)
         return np.asarray(np.where(ratio > 1, wide, ratio), np.float32)
 
     def _set_lids(self, points: Float, displacement: Float) -> None:
