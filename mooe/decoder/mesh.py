@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from mooe.decoder.rasterizer import rasterize_flow
 from mooe.face.alignment import HeadAlignment
-from mooe.face.regions import FACE_OVAL, LEFT_EYE, LIP_PAIRS, LIPS_INNER, RIGHT_EYE
+from mooe.face.regions import FACE_OVAL, LEFT_EYE, LIP_PAIRS, LIPS_BETWEEN, LIPS_INNER, LIPS_OUTER, RIGHT_EYE
 from mooe.face.topology import face_triangles
 
 Float = NDArray[np.float32]
@@ -229,8 +229,7 @@ class PortraitMesh:
         margin = alignment.to_image(head[mesh.eye_ring] + offset)[:, :2]
         rings, mobility, spread = _rings(landmarks, alignment, size, free_sides)
         ring_points = alignment.to_head(rings)
-        points = landmarks[:FACE_POINTS, :2].copy()
-        points[list(LIPS_INNER)] = lip_source
+        points = _with_lips(landmarks[:FACE_POINTS, :2], lip_source)
         lines = _middle_lines(points, np.ones(len(mesh.opening_pairs), np.float32))
         source = np.concatenate([points, margin, lines, rings[:, :2]]).astype(np.float32)
         return cls(source, head, ring_points, mobility, spread, offset)
@@ -266,6 +265,17 @@ class PortraitMesh:
         target = np.concatenate([moved[:, :2], lines[order, :2], ring]).astype(np.float32)
         depth = -np.concatenate([moved[:, 2], lines[order, 2], posed[:, 2]])
         return MovedMesh(target, source, depth.astype(np.float32))
+
+
+def _with_lips(points: Float, inner: Float) -> Float:
+    """Points ``[468, 2]`` with the lips' inner edge at ``inner`` ``[20, 2]``, and the rows before it drawn after it."""
+    moved = points.copy()
+    outer, before = points[list(LIPS_OUTER)], points[list(LIPS_INNER)]
+    kept = np.linalg.norm(inner - outer, axis=1) / np.maximum(np.linalg.norm(before - outer, axis=1), 1e-6)
+    for row in LIPS_BETWEEN:
+        moved[list(row)] = outer + (points[list(row)] - outer) * np.minimum(kept, 1)[:, None]
+    moved[list(LIPS_INNER)] = inner
+    return moved.astype(np.float32)
 
 
 @lru_cache(maxsize=1)

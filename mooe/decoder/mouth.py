@@ -39,7 +39,10 @@ _TOOTH_LUMA = 0.98  # of a white surface in the same light, as in talk
 _SMILE_LIGHT = 0.2  # more of it where a smile draws the lips back from the teeth,
 _SMILE_WIDTH = 0.15  # all of it from so much wider a mouth on
 _TOOTH_TINT = np.array([0.935, 1.035, 1.005], np.float32)  # what photographed teeth have beside the light's colour
-_LIP_SEARCH = 0.05
+_LIP_SEARCH, _LIP_SHARE = 0.05, 0.6  # how far an inner edge is looked for: head-frame units, share of the lip
+_RED_LIP = 2.0  # how much redness counts against brightness where teeth are looked for
+_MID_LIP = 0.6  # of the way from a lip's inner to its outer edge: there it has its colour
+_SHALLOW = 0.5  # share by which the grooves of the lower teeth are lighter: so small, they would look like pegs
 _GLOSS = 0.15  # wet highlights, share of the exposure
 _MIN_OPENING = 0.004  # head-frame units below which the mouth counts as shut
 
@@ -112,6 +115,7 @@ class MouthLayer:
     ) -> None:
         proxy = _proxy()
         self.alignment, self.neutral, self.tone = alignment, neutral, tone
+        self._frame_side = frame.shape[0]
         canonical = canonical_points()
         width = np.linalg.norm(neutral[61] - neutral[291]) / np.linalg.norm(canonical[61] - canonical[291])
         self._size = float(np.clip(width, 0.85, 1.2)) ** 0.5
@@ -178,56 +182,68 @@ class MouthLayer:
             found.append(head[upper, 1] + share * (head[lower, 1] - head[upper, 1]))
         return float(np.median(found) - self._plane[0, 1])
 
-    def lip_source(self, frame: NDArray[np.uint8]) -> Float:
+    def lip_source(self, photo: NDArray[np.uint8]) -> Float:
         """Where the lips' inner edge really shows in the photograph, float32 ``[20, 2]`` in frame pixels.
 
         Over bared teeth the landmarks often lie on the teeth; a driven lip would drag that rim of teeth along. Each
-        is moved outwards until the colour is the lips'.
+        is moved outwards until the colour is the lip's beside it.
+
+        Args:
+            photo: the head crop at any resolution, the finer the better, uint8 ``[side, side, 3]``.
         """
-        inner, outer = self._photo_lips, self._photo_outer
+        factor = np.float32(photo.shape[0] / self._frame_side)
+        inner, outer = self._photo_lips * factor, self._photo_outer * factor
+        inside = rasterize_polygon(inner - 0.5, photo.shape[:2]) > 0.9
+        if self.photo_opening == 0.0 or inside.sum() < 6:
+            return self._photo_lips.copy()
+        pixels = photo[inside].astype(np.float32)
+        luma = np.maximum(pixels @ LUMA, 1.0)
+        # bright, and not as red as lips, of which the landmarks leave some inside
+        toothlike = luma / luma.mean() - _RED_LIP * (pixels[:, 0] - pixels[:, 1]) / luma
+        teeth = pixels[toothlike >= np.quantile(toothlike, 0.6)].mean(0)
+        soft = cv2.GaussianBlur(photo, (0, 0), 0.6)
+
+        def color(place: Float) -> Float:
+            x, y = place - 0.5
+            return np.asarray(cv2.getRectSubPix(soft, (1, 1), (float(x), float(y)))[0, 0], np.float32)
+
         found = inner.copy()
-        if self.photo_opening == 0.0:
-            return found
-        inside = rasterize_polygon(inner - 0.5, frame.shape[:2]) > 0.9
-        if inside.sum() < 6:
-            return found
-        pixels = frame[inside].astype(np.float32)
-        luma = pixels @ LUMA
-        axis = pixels[luma >= np.median(luma)].mean(0) - self.tone.lips
-        span = float(axis @ axis)
-        if span < 400.0:  # teeth and lips look alike: nothing to tell them apart by
-            return found
-        soft = cv2.GaussianBlur(frame, (0, 0), 0.6)
         for i in range(len(inner)):
             away = outer[i] - inner[i]
-            length = float(np.linalg.norm(away))
-            farthest = min(_LIP_SEARCH * self.alignment.scale, 0.6 * length)
+            length = max(float(np.linalg.norm(away)), 1e-6)
+            lip = color(inner[i] + _MID_LIP * away)
+            axis = teeth - lip
+            span = float(axis @ axis)
+            if span < 400.0:  # teeth and lip look alike: nothing to tell them apart by
+                continue
+            farthest = min(float(_LIP_SEARCH * self.alignment.scale * factor), _LIP_SHARE * length)
             for step in np.arange(0.0, farthest, 0.25):
-                x, y = inner[i] + away / max(length, 1e-6) * step - 0.5
-                color = cv2.getRectSubPix(soft, (1, 1), (float(x), float(y)))[0, 0].astype(np.float32)
-                found[i] = inner[i] + away / max(length, 1e-6) * (step + 0.2)
-                if float((color - self.tone.lips) @ axis) < 0.35 * span:
+                found[i] = inner[i] + away / length * (step + 0.2)
+                if float((color(inner[i] + away / length * step) - lip) @ axis) < 0.35 * span:
                     break
-        return found
+        return np.asarray(found / factor, np.float32)
 
     def _shade(self, proxy: _Proxy, teeth: Float | None) -> Float:
         light = np.array([0.0, 0.42, 0.91], np.float32)
         diffuse = 0.82 + 0.18 * np.clip(proxy.normals @ light, 0, 1)
         depth = proxy.points[:, 2].max() - proxy.points[:, 2]
         occlusion = np.clip(1.06 - depth / 0.56, 0.06, 1.0)
-        albedo = proxy.albedo.copy()
+        crowns = proxy.albedo.copy()
+        below = proxy.part == LOWER_TEETH
+        crowns[below] += _SHALLOW * (crowns[below].mean(0) - crowns[below])
+        albedo = crowns.copy()
         tooth = np.isin(proxy.part, (UPPER_TEETH, LOWER_TEETH))
         albedo[tooth] *= _TOOTH_LUMA * _TOOTH_TINT
         # light that reaches the teeth has partly passed the lips
         warm = 0.8 + 0.2 * self.tone.lips / max(float(self.tone.lips @ LUMA), 1.0)
         color = albedo * self.tone.exposure * self.tone.white * warm
         if teeth is not None:
-            color[tooth] = proxy.albedo[tooth] / _ENAMEL * teeth
+            color[tooth] = crowns[tooth] / _ENAMEL * teeth
         # gums and tongue are as red as this person's lips are
         flesh = proxy.albedo.mean(1, keepdims=True) / 0.45 * self.tone.lips
         color[~tooth] = 0.35 * color[~tooth] + 0.5 * flesh[~tooth]
         # what light the lower teeth get has come off lips and tongue
-        color[np.isin(proxy.part, (LOWER_TEETH, LOWER_GUM))] *= 0.84 ** (2 * self._shadow_tint - 1)
+        color[np.isin(proxy.part, (LOWER_TEETH, LOWER_GUM))] *= 0.95 ** (2 * self._shadow_tint - 1)
         color[proxy.part == TONGUE] *= _TONGUE_LIGHT
         half = np.array([0.0, 0.22, 0.975], np.float32)
         gloss = _GLOSS * self.tone.exposure * np.clip(proxy.normals @ half, 0, 1) ** 24

@@ -12,6 +12,7 @@ from mooe.face.regions import (
     LEFT_EYE,
     LEFT_LID_PAIRS,
     LIP_PAIRS,
+    LIPS_BETWEEN,
     LIPS_INNER,
     RIGHT_EYE,
     RIGHT_LID_PAIRS,
@@ -20,6 +21,8 @@ from mooe.face.topology import arkit_shapes, arkit_to_displacement, arkit_vector
 
 Float = NDArray[np.float32]
 UPPER_LIP, LOWER_LIP = (np.array(side) for side in zip(*LIP_PAIRS, strict=True))
+# The lower lip between its edges, below each point of the inner one
+_UNDER_EDGE = [np.array([row[LIPS_INNER.index(int(point))] for point in LOWER_LIP]) for row in LIPS_BETWEEN]
 LID_PAIRS = np.array(RIGHT_LID_PAIRS + LEFT_LID_PAIRS)
 
 # Shapes that are plainly seen when they are there, and those a resting mouth is often said to have.
@@ -35,7 +38,6 @@ _LOWER_PROFILE = np.array([0.37, 0.60, 0.80, 0.94, 1.0, 0.94, 0.80, 0.60, 0.37],
 _PROFILE_GAP = 0.06  # opening from which on a lip is rounded wholly
 # Missing depth, against the middle's, up to which a lip is pointed, and from which the mouth is narrow on purpose
 _POINTED, _NARROW = 0.12, 0.25
-_BELOW_LIP = ((96, 89, 179, 86, 15, 316, 403, 319, 325), (77, 90, 180, 85, 16, 315, 404, 320, 307))  # under its edge
 # An eye opens at most so much wider than in the photograph: up to a height of about half its width, as people's do
 _WIDEST, _LEAST_WIDER, _WIDE_EYE = 1.4, 0.25, 0.54
 _LID_SCALE = (0.35, 2.2)
@@ -188,8 +190,8 @@ def _round_lower_lip(points: Float) -> Float:
     down = missing * pointed * min(gap / _PROFILE_GAP, 1.0)
     rounded = points.copy()
     rounded[LOWER_LIP, 1] -= down
-    for number, row in enumerate(_BELOW_LIP, 1):
-        rounded[np.array(row), 1] -= np.float32(1 - number / 3) * down
+    for row, share in zip(_UNDER_EDGE, (1 / 3, 2 / 3), strict=True):
+        rounded[row, 1] -= np.float32(share) * down
     return rounded
 
 

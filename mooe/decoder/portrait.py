@@ -200,7 +200,7 @@ def encode_portrait(
         relief=frown_relief(frown),
         tone=tone,
         mesh=PortraitMesh.build(
-            points_px, alignment, size, crop.free_sides(*picture.shape[:2]), mouth.lip_source(frame)
+            points_px, alignment, size, crop.free_sides(*picture.shape[:2]), mouth.lip_source(native)
         ),
         driver=FaceDriver(neutral),
         mouth=mouth,

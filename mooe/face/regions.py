@@ -24,6 +24,11 @@ LIPS_INNER: tuple[int, ...] = (
 LIPS_OUTER: tuple[int, ...] = (
     61, 185, 40, 39, 37, 0, 267, 269, 270, 409, 291, 375, 321, 405, 314, 17, 84, 181, 91, 146,
 )  # fmt: skip
+# Between them, beside the outer edge and beside the inner one, in the same order.
+LIPS_BETWEEN: tuple[tuple[int, ...], tuple[int, ...]] = (
+    (76, 184, 74, 73, 72, 11, 302, 303, 304, 408, 306, 307, 320, 404, 315, 16, 85, 180, 90, 77),
+    (62, 183, 42, 41, 38, 12, 268, 271, 272, 407, 292, 325, 319, 403, 316, 15, 86, 179, 89, 96),
+)
 # Eyes start at the outer corner and run along the lower lid first.
 RIGHT_EYE: tuple[int, ...] = (33, 7, 163, 144, 145, 153, 154, 155, 133, 173, 157, 158, 159, 160, 161, 246)
 LEFT_EYE: tuple[int, ...] = (263, 249, 390, 373, 374, 380, 381, 382, 362, 398, 384, 385, 386, 387, 388, 466)
