@@ -281,35 +281,6 @@ class TinyAppearance(torch.nn.Module):
         return np.broadcast_to(color.numpy(), frame.shape).astype(np.float32), 1 - visibility
 
 
-class TestLowerLip:
-    """Open mouths are round below; shut ones and narrow ones are left alone."""
-
-    @staticmethod
-    def driven(portrait: SourcePortrait, displacement: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        points = portrait.driver(displacement)
-        right, left = points[78], points[308]
-        along = (points[LOWER_LIP, 0] - right[0]) / (left[0] - right[0])
-        return points, right[1] + along * (left[1] - right[1]) - points[LOWER_LIP, 1]
-
-    @pytest.mark.parametrize("weights", [{"jawOpen": 0.3}, {"jawOpen": 0.5, "mouthFunnel": 0.3}])
-    def test_an_open_jaw_draws_no_lip_to_a_point(self, portrait: SourcePortrait, weights: dict[str, float]) -> None:
-        _, depth = self.driven(portrait, shape(**weights))
-        assert depth.argmax() == 4
-        assert depth[[3, 5]].min() > 0.92 * depth[4]
-        assert depth[[2, 6]].min() > 0.74 * depth[4]
-
-    def test_shut_lips_stay_as_they_are(self, portrait: SourcePortrait) -> None:
-        for displacement in (STILL, shape(mouthPress=0.7), shape(jawOpen=0.3, mouthClose=0.3)):
-            points, _ = self.driven(portrait, displacement)
-            gap = points[UPPER_LIP, 1] - points[LOWER_LIP, 1]
-            assert gap.max() < 0.01
-
-    def test_it_sets_in_smoothly(self, portrait: SourcePortrait) -> None:
-        heights = [self.driven(portrait, shape(jawOpen=x))[0][87, 1] for x in np.linspace(0, 0.5, 51)]
-        steps = np.abs(np.diff(heights))
-        assert steps.max() < 4 * np.median(steps)
-
-
 class TestCompensation:
     def test_no_residual_changes_nothing(self, portrait: SourcePortrait) -> None:
         arguments = shape(jawOpen=0.2), np.array([0, 0.1, 0]), ZERO

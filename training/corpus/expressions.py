@@ -49,7 +49,9 @@ class Expression:
 # neutral. At last all but joy were set for three things at once, on the same frames: that a tracker's readings change
 # as actors' do (jaws open less, teeth show more, brows rise further), what the two networks say, and likeness. What
 # speech adds is part of the face: anger bares its teeth, surprise rounds its lips. A wrinkled nose costs most
-# likeness and is disgust's: anger has none, its mouth is squared by the funnel (action unit 22) instead. Weights
+# likeness and is disgust's: anger has none, its mouth is squared by the funnel (action unit 22) instead. Angry and sad
+# mouths were then widened (they looked pursed, and the tracker said so): likeness gains, and what the networks say of
+# sadness. Weights
 # beyond 1 and below 0 are wanted: the table's brows and lids move little at weight 1, anger pulls brows below their
 # place, and lips part over teeth whose jaw stays up.
 EXPRESSIONS: dict[str, Expression] = {
@@ -61,8 +63,8 @@ EXPRESSIONS: dict[str, Expression] = {
     ),
     "sad": Expression(
         {"browDown": 0.1, "browInnerUp": 0.54, "browOuterUp": -0.37, "eyeWide": -0.11, "eyeSquint": 0.24,
-         "eyeBlink": 0.22, "cheekSquint": 0.15, "noseSneer": -0.04, "mouthSmile": -0.19, "mouthFrown": 0.51,
-         "mouthStretch": -0.11, "mouthDimple": 0.1, "mouthPress": 0.15, "mouthUpperUp": -0.16,
+         "eyeBlink": 0.22, "cheekSquint": 0.15, "noseSneer": -0.04, "mouthSmile": -0.07, "mouthFrown": 0.51,
+         "mouthStretch": 0.09, "mouthDimple": 0.1, "mouthPress": 0.15, "mouthUpperUp": -0.16,
          "mouthLowerDown": -0.17, "mouthShrugLower": 0.35, "mouthShrugUpper": -0.06, "mouthRollLower": -0.09,
          "mouthRollUpper": -0.1, "mouthFunnel": -0.18, "mouthClose": -0.2, "jawOpen": -0.13, "eyeLookDown": 0.08},
         ({"browDown": 0.3}, {"mouthRollLower": 0.2, "eyeLookDown": 0.12}, {"mouthShrugUpper": 0.2}),
@@ -70,10 +72,10 @@ EXPRESSIONS: dict[str, Expression] = {
     ),
     "angry": Expression(
         {"browDown": 0.91, "browInnerUp": -0.58, "browOuterUp": 0.15, "eyeWide": -0.04, "eyeSquint": 0.59,
-         "eyeBlink": -0.13, "cheekSquint": -0.04, "mouthSmile": -0.52, "mouthFrown": 0.24, "mouthStretch": 0.1,
+         "eyeBlink": -0.13, "cheekSquint": -0.04, "mouthSmile": -0.27, "mouthFrown": 0.24, "mouthStretch": 0.35,
          "mouthDimple": -0.33, "mouthPress": -0.12, "mouthUpperUp": 0.87, "mouthLowerDown": 0.51,
          "mouthShrugLower": -0.16, "mouthShrugUpper": 0.1, "mouthRollLower": -0.08, "mouthRollUpper": -0.06,
-         "mouthFunnel": 0.4, "mouthPucker": -0.15, "mouthClose": -0.23, "jawOpen": -0.14, "jawForward": 0.24},
+         "mouthFunnel": 0.2, "mouthPucker": -0.15, "mouthClose": -0.23, "jawOpen": -0.14, "jawForward": 0.24},
         ({"mouthLowerDown": 0.2, "jawForward": 0.4}, {"mouthStretch": 0.2},
          {"mouthPress": 0.5, "mouthLowerDown": -0.3}),
         1.0, -0.04, 1.5, 0.35,
