@@ -123,6 +123,17 @@ def test_blinks_last_as_long_as_the_speakers_by_weight(tmp_path: Path, base: MoE
     assert base.blink_length == 1
 
 
+def test_mouths_widen_by_what_the_speakers_leave(tmp_path: Path, base: MoEEPipeline) -> None:
+    adapter(tmp_path, 1)
+    assert base.mouth_widening == 1
+    base.load_lora_weights(tmp_path, adapter_name="one")
+    assert base.mouth_widening == 0
+    base.set_adapters("one", 0.25)
+    assert base.mouth_widening == 0.75
+    base.unload_lora_weights()
+    assert base.mouth_widening == 1
+
+
 def test_brows_wander_as_the_speakers_by_weight(tmp_path: Path, base: MoEEPipeline) -> None:
     brows = BrowManner(np.stack([0.5 * np.eye(5), 0.2 * np.eye(5)]), 0.1 * np.eye(5))
     adapter(tmp_path, 1, brows=brows)
