@@ -25,6 +25,18 @@ def embedded_folder() -> Path:
     return Path(str(resources.files("mooe").joinpath("assets/pipeline")))
 
 
+def asset_folder(name: str) -> Path:
+    """The folder of a network beside the pipeline inside the package, such as "glasses".
+
+    Raises:
+        WeightsError: it is not there.
+    """
+    folder = embedded_folder().parent / name
+    if not (folder / "config.json").is_file():
+        raise WeightsError(f"mooe/assets/{name} is missing: reinstall mooe.")
+    return folder
+
+
 def control_folder(name: str) -> Path:
     """The folder of a control's weights inside the package: "text" or "voice"."""
     folder = embedded_folder().parent / "controls" / name

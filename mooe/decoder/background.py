@@ -65,7 +65,7 @@ class LayeredPhoto:
 def separate(photo: Image, landmarks: Float, window: Float) -> LayeredPhoto:
     """Tell the person from the background.
 
-    Where the network does not find the face that is known to be there (in some paintings), all counts as the person.
+    Where the network does not find the face that is known to be there, all counts as the person.
 
     Args:
         photo: square head crop, uint8 ``[side, side, 3]``.

@@ -9,9 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib import resources
 from itertools import pairwise
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -22,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mooe.decoder.images import Float, Image, blur, resize
-from mooe.errors import WeightsError
+from mooe.weights import asset_folder
 
 HEIGHT, WIDTH = 128, 192  # of the picture that the network sees
 _EYES = 112.0  # pixels between the outer eye corners in it
@@ -81,10 +79,7 @@ class GlassesNetwork(ModelMixin, ConfigMixin):
 
 @lru_cache(maxsize=1)
 def _network() -> GlassesNetwork:
-    folder = Path(str(resources.files("mooe").joinpath("assets/glasses")))
-    if not folder.is_dir():
-        raise WeightsError("mooe/assets/glasses is missing: reinstall mooe.")
-    network: GlassesNetwork = GlassesNetwork.from_pretrained(folder)
+    network: GlassesNetwork = GlassesNetwork.from_pretrained(asset_folder("glasses"))
     return network.eval().float()
 
 

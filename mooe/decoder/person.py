@@ -8,8 +8,6 @@ et al., "Searching for MobileNetV3", 2019) with a decoder whose skips are gated 
 from __future__ import annotations
 
 from functools import lru_cache
-from importlib import resources
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -21,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mooe.decoder.images import Float, Image, resize, resize_bytes
-from mooe.errors import WeightsError
+from mooe.weights import asset_folder
 
 SIDE = 256  # of the picture that the network sees
 _WINDOW, _CALM = 9, 1e-3  # of the guided filter: pixels of that picture, variance of colours that counts as an edge
@@ -129,10 +127,7 @@ class PersonNetwork(ModelMixin, ConfigMixin):
 
 @lru_cache(maxsize=1)
 def _network() -> PersonNetwork:
-    folder = Path(str(resources.files("mooe").joinpath("assets/person")))
-    if not folder.is_dir():
-        raise WeightsError("mooe/assets/person is missing: reinstall mooe.")
-    network: PersonNetwork = PersonNetwork.from_pretrained(folder)
+    network: PersonNetwork = PersonNetwork.from_pretrained(asset_folder("person"))
     return network.eval().float()
 
 

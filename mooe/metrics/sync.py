@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib import resources
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -22,10 +20,10 @@ from torch.nn import functional
 from mooe.audio.constants import FRAME_RATE, SAMPLE_RATE, SAMPLES_PER_FRAME, frame_count
 from mooe.audio.encoder import PHONE_TOKENS, STEPS_PER_FRAME, HamaSpeechEncoder
 from mooe.audio.level import speech_gain
-from mooe.errors import WeightsError
 from mooe.face.alignment import HeadAlignment
 from mooe.face.regions import LIPS_INNER, LIPS_OUTER
 from mooe.metrics.tracks import FaceTracks
+from mooe.weights import asset_folder
 
 Array = NDArray[np.float32]
 
@@ -177,10 +175,7 @@ def load_sync_network() -> SyncNetwork:
     Raises:
         WeightsError: its weights are missing.
     """
-    folder = Path(str(resources.files("mooe").joinpath("assets/sync")))
-    if not (folder / SyncNetwork.config_name).is_file():
-        raise WeightsError("The weights of the synchronisation metric are missing: reinstall mooe.")
-    network: SyncNetwork = SyncNetwork.from_pretrained(folder)
+    network: SyncNetwork = SyncNetwork.from_pretrained(asset_folder("sync"))
     return network.eval()
 
 
