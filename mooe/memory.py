@@ -6,9 +6,10 @@ import ctypes
 import sys
 
 # glibc's mallopt parameters, <malloc.h>
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
 _LARGEST_KEPT = 32 * 2**20  # bytes; the most that glibc takes
 _KEPT = 128 * 2**20
+_ARENAS = 2  # a thread cannot use what another frees in an arena of its own
 
 
 def keep_freed_memory() -> bool:
@@ -28,4 +29,5 @@ def keep_freed_memory() -> bool:
     except (AttributeError, OSError):
         return False
     mallopt.argtypes, mallopt.restype = (ctypes.c_int, ctypes.c_int), ctypes.c_int
-    return bool(mallopt(_MMAP_THRESHOLD, _LARGEST_KEPT)) and bool(mallopt(_TRIM_THRESHOLD, _KEPT))
+    wanted = {_MMAP_THRESHOLD: _LARGEST_KEPT, _TRIM_THRESHOLD: _KEPT, _ARENA_MAX: _ARENAS}
+    return all([bool(mallopt(parameter, value)) for parameter, value in wanted.items()])

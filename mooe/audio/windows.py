@@ -10,10 +10,11 @@ import numpy as np
 from mooe.audio.constants import FRAME_RATE, SAMPLES_PER_FRAME, frame_count
 from mooe.audio.level import LevelMeter, speech_gain
 
-# Recognisers look at 30 s at most, and normalise what they are given as a whole. Windows lie on a fixed grid, so that
-# a frame sees the same surroundings whatever comes in whatever pieces.
-_CORE = 20 * FRAME_RATE  # frames a window stands for
-_CONTEXT = 4 * FRAME_RATE  # frames before and after that it only looks at
+# Recognisers look at 30 s at most, normalise what they are given as a whole, and take memory by its length. Windows
+# lie on a fixed grid, so that a frame sees the same surroundings whatever comes in whatever pieces. Windows half or
+# twice as long change the phones no more than another grid does.
+_CORE = 10 * FRAME_RATE  # frames a window stands for
+_CONTEXT = 2 * FRAME_RATE  # frames before and after that it only looks at
 _FADE = FRAME_RATE // 2  # frames on either side of a seam in which two windows are mixed
 
 # Live sound: a window a step, as soon as it is heard
@@ -24,7 +25,7 @@ _LIVE_AHEAD = 6  # frames after it, which it waits for: 240 ms
 
 
 class WindowedSpeechEncoder(ABC):
-    """Base of speech encoders; a subclass encodes one window of at most 28 s."""
+    """Base of speech encoders; a subclass encodes one window of at most 14 s."""
 
     @property
     @abstractmethod
@@ -41,7 +42,7 @@ class WindowedSpeechEncoder(ABC):
         """Features of a window.
 
         Args:
-            waveform: float32 [n] at the usual loudness, 16 kHz, at most 28 s.
+            waveform: float32 [n] at the usual loudness, 16 kHz, at most 14 s.
             first: number of the window's first frame in the clip.
 
         Returns:

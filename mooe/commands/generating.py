@@ -232,7 +232,7 @@ def _write_video(
     def on_chunk(chunk: MoEEChunk) -> None:
         gates.add(chunk)
         recorder.add(chunk)
-        on_frames(len(chunk.frames))
+        on_frames(len(chunk.motion))
 
     if clip is None:
         write_video(request.out, stream, speech, clock, on_chunk, force=request.force)

@@ -32,7 +32,7 @@ def write_video(
         stream: gives the chunks.
         speech: what is heard.
         clock: counts the time towards "video".
-        on_chunk: told of each chunk once it is written.
+        on_chunk: told of each chunk once it is written; its frames are gone by then.
         force: replace an existing file.
     """
     sound, rate = sound_for_listeners(speech)
@@ -104,8 +104,9 @@ def _portions(stream: MoEEStream) -> Iterator[Iterator[MoEEChunk]]:
 
 
 def _write(writer: VideoWriter, chunk: MoEEChunk) -> None:
-    for frame in chunk.frames:
-        writer.write(frame)
+    """Write a chunk's frames, and let go of each: the next chunk is drawn into the memory meanwhile."""
+    while chunk.frames:
+        writer.write(chunk.frames.pop(0))
 
 
 class GateMeans:

@@ -284,9 +284,9 @@ class PortraitRefiner:
         ]
         inputs, free, corners, sides = (torch.cat(parts) for parts in zip(*squares, strict=True))
         with self._precision():
-            found = self.model.appearance(_channels_last(inputs))
-        weights = found.weight.float() * free
-        pieces = torch.cat([255 * found.change.float(), weights], 1).permute(0, 2, 3, 1).cpu().numpy()
+            found = [self.model.appearance(_channels_last(inputs[rows])) for rows in _portions(len(inputs))]
+        change, weight = (torch.cat([getattr(one, name) for one in found]).float() for name in ("change", "weight"))
+        pieces = torch.cat([255 * change, weight * free], 1).permute(0, 2, 3, 1).cpu().numpy()
         for (index, _, strength), piece, corner, side in zip(asked, pieces, corners, sides, strict=True):
             _lay_in(*fills[index], piece, strength, (int(corner[0]), int(corner[1])), int(side))
         return [(np.clip(fill, 0, 255), weight) for fill, weight in fills]
@@ -345,6 +345,20 @@ class AppearanceRefiner:
     ) -> list[tuple[Float, Float]]:
         """Those of several frames."""
         return self._refiner.appearance(frames, maps, visibility)
+
+
+def _portions(count: int) -> list[slice]:
+    """So many rows in portions of 16, 8, 4, 2 and 1.
+
+    How many squares some frames need is chance, and oneDNN keeps a program for each size of batch that it has met,
+    megabytes each: a hundred and more in a minute of speech.
+    """
+    found, first = [], 0
+    for size in (16, 8, 4, 2, 1):
+        while count - first >= size:
+            found.append(slice(first, first + size))
+            first += size
+    return found
 
 
 def _channels_last(inputs: Tensor) -> Tensor:
