@@ -30,4 +30,4 @@ def keep_freed_memory() -> bool:
         return False
     mallopt.argtypes, mallopt.restype = (ctypes.c_int, ctypes.c_int), ctypes.c_int
     wanted = {_MMAP_THRESHOLD: _LARGEST_KEPT, _TRIM_THRESHOLD: _KEPT, _ARENA_MAX: _ARENAS}
-    return all([bool(mallopt(parameter, value)) for parameter, value in wanted.items()])
+    return all(bool(mallopt(parameter, value)) for parameter, value in wanted.items())
