@@ -44,7 +44,7 @@ def make_chunks(
         codec: motion latents -> displacements.
         schedule: what the face is asked to do besides what is sampled.
         render: draws frames from displacements, rotations and translations.
-        relief: what the portrait's face lets go of as far as an emotion is asked for, ``[478, 3]``.
+        relief: what the portrait's face lets go of as far as emotions are asked for, ``[6, 478, 3]``.
         ahead: draw a chunk while the one before is used, and sample the motion of the one after it meanwhile; not for
             live sound, which must not be asked for before it is needed.
     """

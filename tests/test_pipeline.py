@@ -14,8 +14,8 @@ from PIL import Image
 
 from mooe import MoEEPipeline, MooeError
 from mooe.decoder import SourcePortrait
-from mooe.decoder.neutral import frown_relief
-from mooe.emotion import EmotionTimeline, parse_emotion
+from mooe.decoder.neutral import expression_relief
+from mooe.emotion import EMOTIONS, EmotionTimeline, parse_emotion
 from mooe.errors import WeightsError
 from mooe.pipeline import MoEEPipelineOutput
 from mooe.weights import embedded_folder
@@ -68,18 +68,24 @@ def test_intensity_zero_is_neutral_exactly(run: Run) -> None:
     assert not np.array_equal(neutral, run(emotion="angry").frames)
 
 
-def test_a_photographed_frown_gives_way_as_far_as_an_emotion_is_asked_for(
+def test_a_photographed_expression_gives_way_as_far_as_emotions_are_asked_for(
     pipe: MoEEPipeline, portrait: SourcePortrait, speech: np.ndarray
 ) -> None:
     def moved(relief: np.ndarray, **wish: object) -> np.ndarray:
         person = replace(portrait, relief=relief)
         return pipe(person, speech, generator=torch.Generator().manual_seed(1), **wish).motion.displacement
 
-    none, some = np.zeros((478, 3), np.float32), frown_relief(0.5)
+    some = expression_relief(0.5, 0.6)
+    none = np.zeros_like(some)
+    happy, surprised, angry = (some[EMOTIONS.index(name)] for name in ("happy", "surprised", "angry"))
     assert np.array_equal(moved(some), moved(none))
-    for emotion, share in (("angry", 1.0), ("surprised:.5", 0.5), (["happy:.8", "surprised:.8"], 1.0)):
+    for emotion, expected in (
+        ("angry", angry),
+        ("surprised:.5", surprised / 2),
+        (["happy:.8", "surprised:.8"], (happy + surprised) / 2),
+    ):
         change = moved(some, emotion=emotion) - moved(none, emotion=emotion)
-        assert np.allclose(change, share * some, atol=1e-4)
+        assert np.allclose(change, expected, atol=1e-4)
 
 
 def test_gates_sum_to_one_where_there_is_emotion_and_to_zero_where_not(run: Run) -> None:

@@ -10,8 +10,9 @@ import pytest
 from PIL import Image
 
 from mooe.decoder import PortraitDecoder, SourcePortrait, encode_at_rest, encode_portrait
-from mooe.decoder.neutral import frown_relief, mouth_expression, photographed_frown
+from mooe.decoder.neutral import expression_relief, mouth_expression, photographed_frown, photographed_smile
 from mooe.decoder.shading import MOVEMENTS, ExpressionShading, movement_strengths
+from mooe.emotion import EMOTIONS
 from mooe.face.regions import ARKIT_NAMES, FACE_OVAL, LIPS_OUTER
 from mooe.face.topology import arkit_to_displacement, arkit_vector
 from mooe.face.tracker import FaceTracker
@@ -98,19 +99,31 @@ class TestPhotographedFrown:
     def test_relief_grows_with_the_frown_and_raises_the_brows(self) -> None:
         assert photographed_frown({"browDownLeft": 0.1, "browDownRight": 0.2}) == 0
         frowns = [photographed_frown({"browDownLeft": w, "browDownRight": w}) for w in (0.3, 0.6, 0.9)]
-        raised = [float(frown_relief(frown)[[105, 334], 1].mean()) for frown in frowns]
+        raised = [float(expression_relief(frown, 0.0)[:, [105, 334], 1].mean()) for frown in frowns]
         assert 0 < raised[0] < raised[1] < raised[2]
-        assert not frown_relief(0.0).any()
+        assert not expression_relief(0.0, 0.0).any()
 
     def test_a_frown_let_go_smooths_only_as_much_as_was_photographed(self, portrait: SourcePortrait) -> None:
         row = list(MOVEMENTS).index("brow_lower")
-        raised = frown_relief(0.8)
+        raised = expression_relief(0.8, 0.0)[0]
         assert movement_strengths(raised)[row] == 0
         assert -0.3 <= movement_strengths(raised, frown=0.3)[row] < 0
         place = (portrait.frame, portrait.landmarks, STILL, portrait.alignment.scale)
         smoothed, kept = (ExpressionShading(*place, frown).log_gain(shape(browDown=-0.8)) for frown in (0.5, 0.0))
         assert smoothed is not None and smoothed.max() > 0.02
         assert kept is None or np.abs(kept).sum() < np.abs(smoothed).sum()
+
+
+class TestPhotographedSmile:
+    def test_corners_go_down_under_every_emotion_but_joy(self) -> None:
+        assert photographed_smile({"mouthSmileLeft": 0.1, "mouthSmileRight": 0.05}) == 0
+        smiles = [photographed_smile({"mouthSmileLeft": w, "mouthSmileRight": w}) for w in (0.3, 0.6, 0.9)]
+        corners = [expression_relief(0.0, smile)[:, [61, 291], 1] for smile in smiles]
+        unhappy = [name != "happy" for name in EMOTIONS]
+        assert not any(found[EMOTIONS.index("happy")].any() for found in corners)
+        assert (corners[0][unhappy] < 0).all()
+        assert (corners[0] >= corners[1]).all() and (corners[1] >= corners[2]).all()
+        assert np.allclose(corners[2][:, 0], corners[2][:, 1], atol=1e-3)
 
 
 class TestRest:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from mooe.emotion.taxonomy import EMOTIONS
 from mooe.face.regions import (
     ARKIT_NAMES,
     LEFT_EYE,
@@ -44,8 +45,10 @@ _LID_SCALE = (0.35, 2.2)
 _REST_NEAR, _REST_FAR = 0.12, 0.5  # distance from the lips within which an expression is taken away whole, and less
 _REST_LEAST = 0.4  # share of it taken away far from the lips: a face's outline is the person's, not the smile's
 _FROWN_AT_REST = 0.2  # weight of browDown that a resting face may read
-# What lets go of a photographed frown of weight 1
-_RELIEF = {"browDown": -0.8, "browInnerUp": 0.3, "browOuterUp": 0.3, "eyeSquint": -0.6, "eyeWide": 1.0}
+# What lets go of a photographed frown of weight 1, and of what a photographed smile leaves about the mouth's corners
+_FROWN_RELIEF = {"browDown": -0.8, "browInnerUp": 0.3, "browOuterUp": 0.3, "eyeSquint": -0.6, "eyeWide": 1.0}
+_SMILE_RELIEF = {"mouthSmile": -0.24, "mouthDimple": -0.18}
+_SMILE_AT_REST = 0.1  # weight of mouthSmile that a resting face may read
 
 
 def _lip_falloff() -> tuple[Float, Float]:
@@ -121,34 +124,54 @@ def mouth_expression(blendshapes: Mapping[str, float], doubtful: bool = True) ->
     return np.array([_shown(name, blendshapes.get(name, 0.0), doubtful) for name in ARKIT_NAMES], np.float32)
 
 
+def _excess(blendshapes: Mapping[str, float], name: str, rest: float) -> float:
+    """By how much a shape of both sides is stronger than a resting face may read."""
+    sides = (blendshapes.get(f"{name}{side}", 0.0) for side in ("Left", "Right"))
+    return max(sum(sides) / 2 - rest, 0.0)
+
+
 def photographed_frown(blendshapes: Mapping[str, float]) -> float:
     """How far a picture's brows are lower than a resting face's may be, 0 to 0.8, by its ARKit weights."""
-    brows = (blendshapes.get("browDownLeft", 0.0) + blendshapes.get("browDownRight", 0.0)) / 2
-    return max(brows - _FROWN_AT_REST, 0.0)
+    return _excess(blendshapes, "browDown", _FROWN_AT_REST)
 
 
-def frown_relief(frown: float) -> Float:
-    """Displacement float32 ``[478, 3]`` that lets go of a frown from :func:`photographed_frown`.
+def photographed_smile(blendshapes: Mapping[str, float]) -> float:
+    """How much more a picture smiles than a resting face may, 0 to 0.9, by its ARKit weights."""
+    return _excess(blendshapes, "mouthSmile", _SMILE_AT_REST)
+
+
+def expression_relief(frown: float, smile: float) -> Float:
+    """What each emotion at weight 1 lets go of, displacements float32 ``[6, 478, 3]`` in the order of ``EMOTIONS``.
 
     A frown in the photograph, often only the sun's, is kept while no emotion is asked for. Under an emotion it would
-    add up with that of anger, and stand against the raised brows of surprise.
+    add up with that of anger, and stand against the raised brows of surprise. Cheeks and folds of a smile stay in the
+    photograph's pixels when its shape is taken away, and make a mouth at rest look pleased: under any emotion but joy
+    its corners go a little further down.
+
+    Args:
+        frown: from :func:`photographed_frown`.
+        smile: from :func:`photographed_smile`.
     """
-    return np.asarray(frown * arkit_to_displacement(arkit_vector(_RELIEF)), np.float32)
+    let_go = frown * arkit_to_displacement(arkit_vector(_FROWN_RELIEF))
+    relief = np.repeat(let_go[None], len(EMOTIONS), 0)
+    unhappy = [number for number, name in enumerate(EMOTIONS) if name != "happy"]
+    relief[unhappy] += smile * arkit_to_displacement(arkit_vector(_SMILE_RELIEF))
+    return np.asarray(relief, np.float32)
 
 
 def give_way(displacement: Float, relief: Float, emotion: Float) -> Float:
-    """Let a photographed frown go as far as an emotion is asked for.
+    """Let what a photograph shows of other expressions go as far as emotions are asked for.
 
     Args:
         displacement: of frames, ``[..., 478, 3]``.
-        relief: from :func:`frown_relief`.
+        relief: from :func:`expression_relief`.
         emotion: their emotion weights ``[..., 6]``.
 
     Returns:
         Displacements of the same shape, unchanged where no emotion is asked for.
     """
-    asked = np.minimum(emotion.sum(-1), 1.0)[..., None, None]
-    return np.asarray(displacement + asked * relief, np.float32)
+    asked = emotion / np.maximum(emotion.sum(-1, keepdims=True), 1.0)
+    return np.asarray(displacement + np.tensordot(asked, relief, 1), np.float32)
 
 
 def neutral_points(points: Float, weights: Float) -> Float:

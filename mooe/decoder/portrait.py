@@ -17,11 +17,12 @@ from mooe.decoder.mesh import PortraitMesh
 from mooe.decoder.mouth import MouthLayer
 from mooe.decoder.neutral import (
     FaceDriver,
-    frown_relief,
+    expression_relief,
     lift_lips,
     mouth_expression,
     neutral_points,
     photographed_frown,
+    photographed_smile,
 )
 from mooe.decoder.shading import ExpressionShading
 from mooe.decoder.tone import PortraitTone
@@ -52,7 +53,8 @@ class SourcePortrait:
         alignment: of the head in the frame.
         points: the photograph's landmarks in the head frame, float32 ``[478, 3]``.
         neutral: the person's neutral face in the head frame, float32 ``[478, 3]``.
-        relief: displacement that lets go of the photograph's frown, float32 ``[478, 3]``; emotions need it.
+        relief: what each emotion lets go of, float32 ``[6, 478, 3]``, from
+            :func:`~mooe.decoder.neutral.expression_relief`.
         tone: exposure, white balance, toning.
         mesh, driver, mouth, eyes, shading: the portrait's parts of the decoder.
     """
@@ -197,7 +199,7 @@ def encode_portrait(
         alignment=alignment,
         points=points,
         neutral=neutral,
-        relief=frown_relief(frown),
+        relief=expression_relief(frown, photographed_smile(face.blendshapes)),
         tone=tone,
         mesh=PortraitMesh.build(
             points_px, alignment, size, crop.free_sides(*picture.shape[:2]), mouth.lip_source(native)

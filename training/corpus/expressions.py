@@ -51,8 +51,8 @@ class Expression:
 # speech adds is part of the face: anger bares its teeth, surprise rounds its lips. A wrinkled nose costs most
 # likeness and is disgust's: anger has none, its mouth is squared by the funnel (action unit 22) instead. Angry and sad
 # mouths were then widened (they looked pursed, and the tracker said so): likeness gains, and what the networks say of
-# sadness. Weights
-# beyond 1 and below 0 are wanted: the table's brows and lids move little at weight 1, anger pulls brows below their
+# sadness. Fear's upper lip was let up and anger's down, to where actors have them, which is more like the person, and
+# sad brows slant more. Weights beyond 1 and below 0 are wanted: the table's brows and lids move little at weight 1, anger pulls brows below their
 # place, and lips part over teeth whose jaw stays up.
 EXPRESSIONS: dict[str, Expression] = {
     "happy": Expression(
@@ -62,7 +62,7 @@ EXPRESSIONS: dict[str, Expression] = {
         1.05, 0.02, 1.2, 0.6,
     ),
     "sad": Expression(
-        {"browDown": 0.1, "browInnerUp": 0.54, "browOuterUp": -0.37, "eyeWide": -0.11, "eyeSquint": 0.24,
+        {"browDown": 0.2, "browInnerUp": 0.69, "browOuterUp": -0.37, "eyeWide": -0.11, "eyeSquint": 0.24,
          "eyeBlink": 0.22, "cheekSquint": 0.15, "noseSneer": -0.04, "mouthSmile": -0.07, "mouthFrown": 0.51,
          "mouthStretch": 0.09, "mouthDimple": 0.1, "mouthPress": 0.15, "mouthUpperUp": -0.16,
          "mouthLowerDown": -0.17, "mouthShrugLower": 0.35, "mouthShrugUpper": -0.06, "mouthRollLower": -0.09,
@@ -73,7 +73,7 @@ EXPRESSIONS: dict[str, Expression] = {
     "angry": Expression(
         {"browDown": 0.91, "browInnerUp": -0.58, "browOuterUp": 0.15, "eyeWide": -0.04, "eyeSquint": 0.59,
          "eyeBlink": -0.13, "cheekSquint": -0.04, "mouthSmile": -0.27, "mouthFrown": 0.24, "mouthStretch": 0.35,
-         "mouthDimple": -0.33, "mouthPress": -0.12, "mouthUpperUp": 0.87, "mouthLowerDown": 0.51,
+         "mouthDimple": -0.33, "mouthPress": -0.12, "mouthUpperUp": 0.72, "mouthLowerDown": 0.61,
          "mouthShrugLower": -0.16, "mouthShrugUpper": 0.1, "mouthRollLower": -0.08, "mouthRollUpper": -0.06,
          "mouthFunnel": 0.2, "mouthPucker": -0.15, "mouthClose": -0.23, "jawOpen": -0.14, "jawForward": 0.24},
         ({"mouthLowerDown": 0.2, "jawForward": 0.4}, {"mouthStretch": 0.2},
@@ -91,7 +91,7 @@ EXPRESSIONS: dict[str, Expression] = {
     "fearful": Expression(
         {"browDown": 0.29, "browInnerUp": 1.03, "browOuterUp": 0.23, "eyeWide": 1.81, "eyeSquint": -0.1,
          "eyeBlink": -0.12, "cheekSquint": -0.12, "noseSneer": -0.2, "mouthSmile": 0.17, "mouthFrown": -0.04,
-         "mouthStretch": 0.36, "mouthDimple": 0.09, "mouthPress": 0.11, "mouthUpperUp": -0.18, "mouthLowerDown": 0.67,
+         "mouthStretch": 0.36, "mouthDimple": 0.09, "mouthPress": 0.11, "mouthUpperUp": 0.02, "mouthLowerDown": 0.67,
          "mouthShrugUpper": -0.14, "mouthRollLower": 0.14, "mouthRollUpper": -0.14, "mouthFunnel": -0.15,
          "mouthPucker": 0.06, "mouthClose": -0.44, "jawOpen": -0.08, "jawForward": 0.09},
         ({"mouthLowerDown": 0.3}, {"browDown": 0.3}, {"mouthUpperUp": 0.2}),
