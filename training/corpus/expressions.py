@@ -52,8 +52,8 @@ class Expression:
 # likeness and is disgust's: anger has none, its mouth is squared by the funnel (action unit 22) instead. Angry and sad
 # mouths were then widened (they looked pursed, and the tracker said so): likeness gains, and what the networks say of
 # sadness. Fear's upper lip was let up and anger's down, to where actors have them, which is more like the person, and
-# sad brows slant more. Weights beyond 1 and below 0 are wanted: the table's brows and lids move little at weight 1, anger pulls brows below their
-# place, and lips part over teeth whose jaw stays up.
+# sad brows slant more. Weights beyond 1 and below 0 are wanted: the table's brows and lids move little at weight 1,
+# anger pulls brows below their place, and lips part over teeth whose jaw stays up.
 EXPRESSIONS: dict[str, Expression] = {
     "happy": Expression(
         {"mouthSmile": 0.65, "mouthUpperUp": 0.2, "mouthDimple": 0.18, "cheekSquint": 0.25, "eyeSquint": 0.28,
