@@ -10,11 +10,13 @@ import torch
 from PIL import Image
 
 from mooe.decoder import PortraitDecoder, RenderMaps, SourcePortrait, encode_portrait
+from mooe.decoder.compensator import PortraitCompensator
 from mooe.decoder.eyes import EYES
 from mooe.decoder.images import FinePhoto, sample
 from mooe.decoder.mesh import topology
 from mooe.decoder.neutral import LID_PAIRS, LOWER_LIP, UPPER_LIP
 from mooe.decoder.rasterizer import rasterize_flow, rasterize_polygon, rasterize_shaded
+from mooe.decoder.refinement import refined_decoder
 from mooe.errors import PortraitError
 from mooe.face.regions import LIPS_OUTER
 from mooe.face.topology import arkit_to_displacement, arkit_vector
@@ -352,3 +354,19 @@ def test_a_head_that_reaches_over_the_border_is_drawn_as_within(photo: np.ndarra
     frame = Image.fromarray(decoder.render(shape(jawOpen=0.6, mouthSmileLeft=0.7), still, still))
     side = portrait.crop.side
     assert psnr(np.asarray(frame.resize((side, side)))[inner], drawn[outer]) > 25
+
+
+def test_the_appearance_book_meets_few_sizes_of_batches(portrait: SourcePortrait) -> None:
+    """However many mouths and eyes some frames need; each size that it meets takes memory that stays."""
+    model = PortraitCompensator(use_motion_book=False)
+    assert model.appearance is not None
+    met: list[int] = []
+    model.appearance.register_forward_pre_hook(lambda _, inputs: met.append(len(inputs[0])))
+    acting = [{"jawOpen": 0.5}, {"jawOpen": 0.5, "eyeBlinkLeft": 1.0, "eyeBlinkRight": 1.0}]
+    for count, weights in ((count, weights) for count in range(1, 9) for weights in acting):
+        still = np.zeros((count, 3), np.float32)
+        moved = shape(**weights)[None].repeat(count, 0)
+        drawn = refined_decoder(portrait, model).render_many(moved, still, still, paste_back=False)
+        assert len(list(drawn)) == count
+    assert sum(met) == sum(range(1, 9)) * (1 + 3)
+    assert len(set(met)) <= 5
