@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import maximum_filter1d
 
+from mooe.emotion.taxonomy import EMOTIONS
 from mooe.face.regions import LEFT_EYE, RIGHT_EYE
 from mooe.face.topology import arkit_to_displacement, arkit_vector
 from mooe.motion.lips import keep_apart, lip_gap, shut_lips
@@ -22,8 +23,10 @@ _LIDS = [*RIGHT_EYE, *LEFT_EYE]
 _CHIN, _MIDDLE = 152, 4  # a landmark, and the pair of lip landmarks in the middle
 _PLAIN = 0.3  # emotion weight from which on lips are shut wholly: weaker ones hardly part them
 # Gap in eye distances from which on emotional mouths open less than asked for, and how much further they ever open:
-# mouths of people in talk reach .24 to .32 (the 99th percentile of three films)
-_GAPE, _GAPE_ROOM = 0.15, 0.12
+# mouths of people in talk reach .24 to .32 (the 99th percentile of three films). Anger shouts: actors' jaws open
+# further than in calm talk by .16 (ARKit's jawOpen as a tracker reads it)
+_GAPE, _GAPE_ROOM, _SHOUT = 0.15, 0.12, 0.06
+_ANGRY = EMOTIONS.index("angry")
 _CORNERS = (61, 291)  # of the mouth, right and left
 # Width that people's mouths gain beside what is sampled, for each eye distance of opening; by how much mouths are
 # narrower and wider than at rest that are so on purpose
@@ -97,7 +100,8 @@ def shut_as_spoken(displacement: Array, spoken: Array, speaking: Array, emotion:
 def moderate_gape(displacement: Array, emotion: Array) -> Array:
     """Keep mouths from gaping where an emotion parts lips that open wide in speech.
 
-    People's mouths open no further for both. The jaw comes up by what is beyond a soft limit.
+    People's mouths open no further for both, unless they shout in anger. The jaw comes up by what is beyond a soft
+    limit.
 
     Args:
         displacement: ``[F, 478, 3]`` in the head frame, eye distances.
@@ -107,7 +111,7 @@ def moderate_gape(displacement: Array, emotion: Array) -> Array:
         ``[F, 478, 3]``; frames without emotion as they were.
     """
     jaw = arkit_to_displacement(arkit_vector(dict.fromkeys(_JAW, 1.0)))
-    beyond = np.maximum(_gap(displacement) - _GAPE, 0)
+    beyond = np.maximum(_gap(displacement) - _GAPE - _SHOUT * emotion[:, _ANGRY], 0)
     excess = (beyond - _GAPE_ROOM * np.tanh(beyond / _GAPE_ROOM)) * np.clip(emotion.sum(1) / _PLAIN, 0, 1)
     return np.asarray(displacement - (excess / _gap(jaw[None]))[:, None, None] * jaw, np.float32)
 

@@ -52,8 +52,11 @@ class Expression:
 # likeness and is disgust's: anger has none, its mouth is squared by the funnel (action unit 22) instead. Angry and sad
 # mouths were then widened (they looked pursed, and the tracker said so): likeness gains, and what the networks say of
 # sadness. Fear's upper lip was let up and anger's down, to where actors have them, which is more like the person, and
-# sad brows slant more. Weights beyond 1 and below 0 are wanted: the table's brows and lids move little at weight 1,
-# anger pulls brows below their place, and lips part over teeth whose jaw stays up.
+# sad brows slant more. With a third network, one that tells anger from disgust in colour pictures, all but joy were set
+# once more: anger shouts (its jaw opens as far as actors' do, its corners are no longer drawn down), frightened outer
+# brows stay down, sad inner ones rise, and whatever cost likeness and said nothing was let go. Weights beyond 1 and
+# below 0 are wanted: the table's brows and lids move little at weight 1, anger pulls brows below their place, and lips
+# part over teeth whose jaw stays up.
 EXPRESSIONS: dict[str, Expression] = {
     "happy": Expression(
         {"mouthSmile": 0.65, "mouthUpperUp": 0.2, "mouthDimple": 0.18, "cheekSquint": 0.25, "eyeSquint": 0.28,
@@ -62,46 +65,47 @@ EXPRESSIONS: dict[str, Expression] = {
         1.05, 0.02, 1.2, 0.6,
     ),
     "sad": Expression(
-        {"browDown": 0.2, "browInnerUp": 0.69, "browOuterUp": -0.37, "eyeWide": -0.11, "eyeSquint": 0.24,
-         "eyeBlink": 0.22, "cheekSquint": 0.15, "noseSneer": -0.04, "mouthSmile": -0.07, "mouthFrown": 0.51,
-         "mouthStretch": 0.09, "mouthDimple": 0.1, "mouthPress": 0.15, "mouthUpperUp": -0.16,
-         "mouthLowerDown": -0.17, "mouthShrugLower": 0.35, "mouthShrugUpper": -0.06, "mouthRollLower": -0.09,
-         "mouthRollUpper": -0.1, "mouthFunnel": -0.18, "mouthClose": -0.2, "jawOpen": -0.13, "eyeLookDown": 0.08},
+        {"browDown": 0.2, "browInnerUp": 0.89, "browOuterUp": -0.37, "eyeWide": -0.11, "eyeSquint": 0.24,
+         "cheekSquint": 0.15, "noseSneer": -0.04, "mouthFrown": 0.51, "mouthStretch": 0.09, "mouthDimple": 0.1,
+         "mouthPress": 0.15, "mouthUpperUp": -0.16, "mouthLowerDown": -0.17, "mouthShrugLower": 0.47,
+         "mouthShrugUpper": -0.06, "mouthRollLower": 0.09, "mouthRollUpper": -0.1, "mouthFunnel": -0.18,
+         "mouthClose": -0.2, "jawOpen": -0.13, "eyeLookDown": 0.08},
         ({"browDown": 0.3}, {"mouthRollLower": 0.2, "eyeLookDown": 0.12}, {"mouthShrugUpper": 0.2}),
         0.88, -0.06, 0.6, 0.0,
     ),
     "angry": Expression(
-        {"browDown": 0.91, "browInnerUp": -0.58, "browOuterUp": 0.15, "eyeWide": -0.04, "eyeSquint": 0.59,
-         "eyeBlink": -0.13, "cheekSquint": -0.04, "mouthSmile": -0.27, "mouthFrown": 0.24, "mouthStretch": 0.35,
-         "mouthDimple": -0.33, "mouthPress": -0.12, "mouthUpperUp": 0.72, "mouthLowerDown": 0.61,
-         "mouthShrugLower": -0.16, "mouthShrugUpper": 0.1, "mouthRollLower": -0.08, "mouthRollUpper": -0.06,
-         "mouthFunnel": 0.2, "mouthPucker": -0.15, "mouthClose": -0.23, "jawOpen": -0.14, "jawForward": 0.24},
+        {"browDown": 0.91, "browInnerUp": -0.58, "browOuterUp": 0.23, "eyeWide": -0.36, "eyeSquint": 0.52,
+         "eyeBlink": -0.13, "cheekSquint": -0.07, "noseSneer": -0.08, "mouthSmile": -0.19, "mouthFrown": -0.04,
+         "mouthStretch": 0.17, "mouthDimple": -0.1, "mouthPress": -0.2, "mouthUpperUp": 0.8, "mouthLowerDown": 0.28,
+         "mouthShrugLower": -0.24, "mouthShrugUpper": 0.1, "mouthRollUpper": 0.22, "mouthFunnel": 0.12,
+         "mouthPucker": -0.07, "mouthClose": -0.33, "jawOpen": 0.04, "jawForward": 0.32, "cheekPuff": -0.08},
         ({"mouthLowerDown": 0.2, "jawForward": 0.4}, {"mouthStretch": 0.2},
          {"mouthPress": 0.5, "mouthLowerDown": -0.3}),
-        1.0, -0.04, 1.5, 0.35,
+        1.35, -0.04, 1.5, 0.35,
     ),
     "disgusted": Expression(
-        {"browDown": -0.04, "browInnerUp": 0.04, "browOuterUp": -0.08, "eyeWide": -0.15, "eyeSquint": 0.65,
-         "eyeBlink": 0.1, "cheekSquint": 0.49, "noseSneer": 0.35, "mouthSmile": -0.26, "mouthFrown": 0.57,
-         "mouthStretch": -0.12, "mouthUpperUp": 0.34, "mouthShrugLower": 0.49, "mouthShrugUpper": -0.14,
-         "mouthRollLower": 0.16, "mouthFunnel": -0.07, "mouthClose": -0.55, "jawOpen": -0.4},
+        {"browDown": -0.04, "browInnerUp": 0.04, "browOuterUp": -0.08, "eyeSquint": 0.65, "cheekSquint": 0.34,
+         "noseSneer": 0.29, "mouthSmile": -0.26, "mouthFrown": 0.57, "mouthStretch": -0.12, "mouthUpperUp": 0.29,
+         "mouthShrugLower": 0.49, "mouthShrugUpper": -0.14, "mouthRollLower": 0.24, "mouthFunnel": -0.07,
+         "mouthClose": -0.45, "jawOpen": -0.4},
         ({"mouthShrugLower": 0.3}, {"mouthLowerDown": 0.2}, {"mouthShrugUpper": 0.3}),
         0.8, 0.04, 0.8, 0.3,
     ),
     "fearful": Expression(
-        {"browDown": 0.29, "browInnerUp": 1.03, "browOuterUp": 0.23, "eyeWide": 1.81, "eyeSquint": -0.1,
-         "eyeBlink": -0.12, "cheekSquint": -0.12, "noseSneer": -0.2, "mouthSmile": 0.17, "mouthFrown": -0.04,
-         "mouthStretch": 0.36, "mouthDimple": 0.09, "mouthPress": 0.11, "mouthUpperUp": 0.02, "mouthLowerDown": 0.67,
-         "mouthShrugUpper": -0.14, "mouthRollLower": 0.14, "mouthRollUpper": -0.14, "mouthFunnel": -0.15,
-         "mouthPucker": 0.06, "mouthClose": -0.44, "jawOpen": -0.08, "jawForward": 0.09},
+        {"browDown": 0.29, "browInnerUp": 0.95, "browOuterUp": -0.07, "eyeWide": 1.81, "eyeSquint": -0.1,
+         "eyeBlink": -0.22, "cheekSquint": -0.12, "noseSneer": -0.1, "mouthSmile": 0.17, "mouthFrown": -0.04,
+         "mouthStretch": 0.36, "mouthDimple": 0.09, "mouthPress": 0.11, "mouthLowerDown": 0.67,
+         "mouthShrugUpper": -0.14, "mouthRollLower": 0.32, "mouthRollUpper": -0.14, "mouthFunnel": -0.25,
+         "mouthPucker": 0.06, "mouthClose": -0.4, "jawOpen": -0.08, "jawForward": 0.09},
         ({"mouthLowerDown": 0.3}, {"browDown": 0.3}, {"mouthUpperUp": 0.2}),
         0.85, 0.03, 0.9, 0.9,
     ),
     "surprised": Expression(
-        {"browDown": -0.06, "browInnerUp": 0.54, "browOuterUp": 0.63, "eyeWide": 2.64, "eyeSquint": -0.53,
-         "eyeBlink": -0.07, "cheekSquint": -0.28, "noseSneer": -0.11, "mouthSmile": -0.12, "mouthFrown": -0.08,
-         "mouthStretch": -0.12, "mouthDimple": 0.05, "mouthLowerDown": 0.08, "mouthShrugLower": -0.14,
-         "mouthShrugUpper": -0.06, "mouthRollUpper": -0.05, "mouthFunnel": 0.36, "mouthClose": 0.11, "jawOpen": 0.43},
+        {"browInnerUp": 0.62, "browOuterUp": 0.55, "eyeWide": 2.47, "eyeSquint": -0.61, "eyeBlink": -0.15,
+         "noseSneer": -0.03, "mouthSmile": 0.11, "mouthFrown": -0.16, "mouthStretch": -0.04, "mouthDimple": 0.13,
+         "mouthPress": 0.08, "mouthUpperUp": 0.08, "mouthLowerDown": 0.16, "mouthShrugLower": -0.09,
+         "mouthRollLower": -0.05, "mouthRollUpper": 0.03, "mouthFunnel": 0.28, "mouthPucker": -0.08,
+         "mouthClose": 0.03, "jawOpen": 0.4, "jawForward": -0.08, "cheekPuff": 0.08},
         ({"mouthFunnel": 0.2}, {"jawOpen": 0.1}, {"browInnerUp": 0.15}),
         0.9, 0.05, 1.0, 1.0,
     ),
