@@ -277,7 +277,7 @@ def test_emotional_mouths_do_not_gape() -> None:
         assert np.allclose(gap[before < 0.15], before[before < 0.15], atol=1e-6)
         assert (np.diff(gap) > 0).all() and before.max() > 0.4
         widest[name] = gap.max()
-    # anger shouts, within what people's mouths reach in talk
+    # anger shouts, a little wider than people open their mouths in talk
     assert widest.pop("angry") > max(widest.values()) and max(widest.values()) < 0.3
 
 
