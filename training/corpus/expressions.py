@@ -53,7 +53,7 @@ class Expression:
 # mouths were then widened (they looked pursed, and the tracker said so): likeness gains, and what the networks say of
 # sadness. Fear's upper lip was let up and anger's down, to where actors have them, which is more like the person, and
 # sad brows slant more. With a third network, one that tells anger from disgust in colour pictures, all but joy were set
-# once more: anger shouts (its jaw opens as far as actors' do, its corners are no longer drawn down), frightened outer
+# once more: anger shouts (its jaw opens nearly as actors' do, its corners are no longer drawn down), frightened outer
 # brows stay down, sad inner ones rise, and whatever cost likeness and said nothing was let go. Weights beyond 1 and
 # below 0 are wanted: the table's brows and lids move little at weight 1, anger pulls brows below their place, and lips
 # part over teeth whose jaw stays up.
