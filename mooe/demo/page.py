@@ -63,11 +63,12 @@ def build(studio: Studio, folder: Path) -> gr.Blocks:
 
 def launch_settings() -> dict[str, Any]:
     """Arguments of ``launch`` that go with the page."""
-    script = (_STATIC / "page.js").read_text(encoding="utf-8").replace("LAYOUT", json.dumps(wheel_layout()))
+    answers, fields = ((_STATIC / name).read_text(encoding="utf-8") for name in ("answers.js", "page.js"))
+    fields = fields.replace("LAYOUT", json.dumps(wheel_layout()))
     return {
         "theme": _theme(),
         "css": (_STATIC / "page.css").read_text(encoding="utf-8"),
-        "head": f"<script>{script}</script>",
+        "head": f"<script>{answers}</script><script>{fields}</script>",
         "max_file_size": MAX_UPLOAD_MB * 2**20,
         "show_error": False,
         "share": False,

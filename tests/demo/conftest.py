@@ -78,12 +78,13 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture
 def open_page(browser: Browser, server: DemoServer) -> Iterator[Callable[..., Page]]:
-    """Opens the page and waits for its first still: open_page(**settings of the browser context)."""
+    """Opens the page and waits for its first still: open_page(script that runs before its own, **browser settings)."""
     contexts = []
 
-    def open_it(**settings: object) -> Page:
+    def open_it(script: str = "", **settings: object) -> Page:
         context = browser.new_context(**({"viewport": {"width": 1300, "height": 1700}} | settings))  # type: ignore
         contexts.append(context)
+        context.add_init_script(script)
         page: Page = context.new_page()
         page.set_default_timeout(WAIT)
         page.goto(server.url)

@@ -28,6 +28,18 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.slow
 WriteWav = Callable[..., Path]
+LATE_ANSWERS = """{
+  const fetched = window.fetch;
+  window.fetch = async (...asked) => {
+    const answer = await fetched(...asked);
+    if (!String(asked[0].url ?? asked[0]).includes("queue/data")) return answer;
+    const late = new TransformStream({
+      transform: async (part, on) => { await new Promise((go) => setTimeout(go, 2000)); on.enqueue(part); },
+    });
+    return new Response(answer.body.pipeThrough(late), answer);
+  };
+}"""
+"""Every part of the server's stream of answers reaches the page two seconds after it was sent."""
 
 
 def test_upload_slide_generate(
@@ -100,6 +112,18 @@ def test_two_films_of_a_visitor_are_cancelled_each_by_its_button(
     page.click("#cancel")
     says(page, "#status", "Stopped")
     says(page, "#reenact-status", "Done")
+
+
+def test_what_replaces_another_upload_is_taken_where_answers_come_late(
+    open_page: Callable[..., Page], short_voice: str, two_people: str
+) -> None:
+    page = open_page(script=LATE_ANSWERS)
+    upload(page, "#voice", short_voice)
+    says(page, "#timeline .axis", "1.5 s")
+    before = page.get_attribute("#preview img", "src")
+    upload(page, "#portrait", two_people)
+    until(page, "() => document.querySelectorAll('#face input').length == 2")
+    until(page, "src => (document.querySelector('#preview img')?.src ?? src) != src", before)
 
 
 def test_three_people_at_once_all_get_their_film(open_page: Callable[..., Page], short_voice: str) -> None:
