@@ -250,7 +250,7 @@ def test_an_emotion_parts_no_lips_that_speech_shuts() -> None:
     gaping = spoken + arkit_to_displacement(arkit_vector({"jawOpen": 0.4, "mouthUpperUp": 0.5, "mouthSmile": 0.3}))
     speaking = np.array([1, 0, 1, 1], np.float32).repeat(5)
     emotion = np.zeros((4, 6), np.float32)
-    emotion[[0, 1, 3], 2] = 1
+    emotion[[0, 1, 3], EMOTIONS.index("surprised")] = 1
     ends = spoken[[0, *range(20), 19]]
     moved = shut_as_spoken(gaping, ends, speaking, emotion.repeat(5, 0))
     parts = [shut_as_spoken(gaping[p], ends[p.start : p.stop + 2], speaking[p], emotion.repeat(5, 0)[p])
@@ -263,6 +263,20 @@ def test_an_emotion_parts_no_lips_that_speech_shuts() -> None:
     # brows, lids and the corners' spread stay the emotion's
     assert np.allclose(moved[2, [105, 159, 334]], gaping[2, [105, 159, 334]], atol=0.01)
     assert moved[2, 291, 0] - moved[2, 61, 0] > spoken[2, 291, 0] - spoken[2, 61, 0] + 0.02
+
+
+def test_anger_and_fear_shut_the_mouth_in_silence_and_surprise_leaves_it_open() -> None:
+    spoken = np.zeros((7, 478, 3), np.float32)
+    open_mouth = np.tile(arkit_to_displacement(arkit_vector({"jawOpen": 0.4, "mouthUpperUp": 0.5})), (5, 1, 1))
+
+    def gap(speaking: float, **weights: float) -> float:
+        emotion = np.tile(EmotionMix.from_mapping(weights).weights, (5, 1))
+        moved = shut_as_spoken(open_mouth, spoken, np.full(5, speaking, np.float32), emotion)
+        return float(lip_gap(moved)[2].max())
+
+    assert gap(0, surprised=1) > 0.1 > gap(0, angry=0.5, surprised=0.5) > gap(0, fearful=1) > gap(0, angry=1)
+    assert abs(gap(0, angry=1)) < 0.01
+    assert all(abs(gap(1, **{name: 1})) < 0.01 for name in EMOTIONS)
 
 
 def test_emotional_mouths_do_not_gape() -> None:

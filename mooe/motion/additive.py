@@ -27,6 +27,8 @@ _PLAIN = 0.3  # emotion weight from which on lips are shut wholly: weaker ones h
 # further than in calm talk by .16 (ARKit's jawOpen as a tracker reads it)
 _GAPE, _GAPE_ROOM, _SHOUT = 0.15, 0.12, 0.06
 _ANGRY = EMOTIONS.index("angry")
+# How far lips are shut in silence that an emotion parts: who shouts or trembles does not stand there gaping
+_SILENT = np.array([{"angry": 1.0, "fearful": 0.6}.get(name, 0.0) for name in EMOTIONS], np.float32)
 _CORNERS = (61, 291)  # of the mouth, right and left
 # Width that people's mouths gain beside what is sampled, for each eye distance of opening; by how much mouths are
 # narrower and wider than at rest that are so on purpose
@@ -73,7 +75,8 @@ def shut_as_spoken(displacement: Array, spoken: Array, speaking: Array, emotion:
     """Shut lips that an emotion parts where speech shuts them, as on p, b and m.
 
     Emotional mouths are neutral ones moved aside by the experts, so those that gape would never shut. They shut by as
-    much as the neutral mouth does below a small gap, which leaves them time to. In silence the emotion has its way.
+    much as the neutral mouth does below a small gap, which leaves them time to. In silence anger's lips are shut too
+    and fear's nearly; the others' stay as they are.
 
     Args:
         displacement: ``[F, 478, 3]`` in the head frame, eye distances.
@@ -85,7 +88,9 @@ def shut_as_spoken(displacement: Array, spoken: Array, speaking: Array, emotion:
     Returns:
         ``[F, 478, 3]``; frames without emotion as they were.
     """
-    share = np.pad(speaking * np.clip(emotion.sum(1) / _PLAIN, 0, 1), 1, mode="edge")
+    weight = emotion.sum(1)
+    silent = (1 - speaking) * (emotion @ _SILENT) / np.maximum(weight, 1e-6)
+    share = np.pad((speaking + silent) * np.clip(weight / _PLAIN, 0, 1), 1, mode="edge")
     near = share * np.clip((_SPOKEN_OPEN - _gap(spoken)) / (_SPOKEN_OPEN - _SPOKEN_SHUT), 0, 1)
     shut = _FIRM * (near[:-2] + 2 * near[1:-1] + near[2:]) / 4  # smooth, or wide mouths would clap
     shut = np.where(emotion.any(1), np.minimum(shut, 1), 0).astype(np.float32)
