@@ -43,6 +43,7 @@ _LIP_SEARCH, _LIP_SHARE = 0.05, 0.6  # how far an inner edge is looked for: head
 _RED_LIP = 2.0  # how much redness counts against brightness where teeth are looked for
 _MID_LIP = 0.6  # of the way from a lip's inner to its outer edge: there it has its colour
 _SHALLOW = 0.5  # share by which the grooves of the lower teeth are lighter: so small, they would look like pegs
+_THROAT, _THROAT_SHADE = 0.03, 0.6  # over how many eye distances from its edges the throat gets dark, and how dark
 _GLOSS = 0.15  # wet highlights, share of the exposure
 _MIN_OPENING = 0.004  # head-frame units below which the mouth counts as shut
 
@@ -310,8 +311,10 @@ class MouthLayer:
         image[:, :2] = (image[:, :2] * factor - 0.5 - low + 0.5) * finer - 0.5
         image[:, 2] *= -1
         big = (shape[0] * finer, shape[1] * finer)
-        color, _ = rasterize_shaded(self._faces, image, self._colors, big, self._dark)
-        return resize(color, shape)
+        color, depth = rasterize_shaded(self._faces, image, self._colors, big, self._dark)
+        empty = resize((depth < -1e29).astype(np.float32), shape)
+        throat = blur(empty, max(_THROAT * self.alignment.scale * factor, 0.8))
+        return resize(color, shape) * (1 - _THROAT_SHADE * np.clip(2 * throat - 1, 0, 1))[..., None]
 
     def _smile_light(self, face: Float) -> float:
         """How much brighter than in talk the teeth are."""

@@ -35,6 +35,8 @@ ENAMEL = np.array([0.97, 0.935, 0.885])
 ENAMEL_NECK = np.array([0.93, 0.86, 0.79])
 GUM = np.array([0.66, 0.34, 0.33])
 TONGUE_COLOR = np.array([0.62, 0.33, 0.33])
+TONGUE_SUBDIVISIONS = 2
+FURROW_MM, PAPILLA_MM = 1.2, 0.1
 
 Array = NDArray[np.float64]
 Part = tuple[Array, NDArray[np.int64], Array, int]
@@ -148,14 +150,46 @@ def jaw(arch: Arch, crowns: tuple[tuple[float, float], ...], away: float, teeth:
     return parts
 
 
+def subdivided(points: Array, quads: NDArray[np.int64]) -> tuple[Array, NDArray[np.int64]]:
+    """Each quad as four, and the surface smoothed: once of Catmull and Clark (1978), borders included."""
+    centres = points[quads].mean(1)
+    edges = np.stack([quads, np.roll(quads, -1, 1)], -1).reshape(-1, 2)
+    unique, which = np.unique(np.sort(edges, 1), axis=0, return_inverse=True)
+    middles = points[unique].mean(1)
+    count, total = len(points), len(points) + len(unique)
+    of_edge = count + which.reshape(quads.shape)
+    of_face = np.broadcast_to(total + np.arange(len(quads))[:, None], quads.shape)
+    finer = np.stack([quads, of_edge, of_face, np.roll(of_edge, 1, 1)], -1).reshape(-1, 4)
+    return smoothed(np.concatenate([points, middles, centres]), finer, 1), finer
+
+
+def smoothed(values: Array, quads: NDArray[np.int64], times: int) -> Array:
+    """Half of each vertex' value ``[V, n]`` and half of its neighbours' mean, so many times."""
+    edges = np.stack([quads, np.roll(quads, -1, 1)], -1).reshape(-1, 2)
+    edges = np.unique(np.concatenate([edges, edges[:, ::-1]]), axis=0)
+    degree = np.bincount(edges[:, 0], minlength=len(values))[:, None]
+    for _ in range(times):
+        around = np.zeros_like(values)
+        np.add.at(around, edges[:, 0], values[edges[:, 1]])
+        values = 0.5 * values + 0.5 * around / degree
+    return values
+
+
 def tongue(vertices: Array, quads: NDArray[np.int64]) -> Part:
     used, index = np.unique(quads, return_inverse=True)
-    q = index.reshape(quads.shape)
     # At rest it fills the closed mouth up to the palate: flatter and lower it lies behind the lower teeth.
-    points = vertices[used] * np.array([1.12, 0.7, 1.0]) + np.array([0.0, 193.0, 0.0])
-    back = np.clip((points[:, 2].max() - points[:, 2] - 4) / 34, 0, 1)[:, None]
+    points, q = vertices[used] * np.array([1.12, 0.7, 1.0]) + np.array([0.0, 193.0, 0.0]), index.reshape(quads.shape)
+    for _ in range(TONGUE_SUBDIVISIONS):
+        points, q = subdivided(points, q)
+    behind = points[:, 2].max() - points[:, 2]
+    # The furrow along the middle ends before the tip; papillae are felt and seen as a fine unevenness.
+    furrow = np.exp(-((points[:, 0] / 2.2) ** 2)) * np.clip((behind - 3) / 6, 0, 1)
+    grain = smoothed(np.random.default_rng(0).standard_normal((len(points), 1)), q, 1)[:, 0]
+    grain /= grain.std()
+    points = points + np.array([0.0, 1.0, 0.0]) * (PAPILLA_MM * grain - FURROW_MM * furrow)[:, None]
+    light = (1.15 - 0.72 * np.clip((behind - 4) / 34, 0, 1)) * (1 - 0.16 * furrow) * (1 + 0.03 * grain)
     faces = np.concatenate([q[:, [0, 1, 2]], q[:, [0, 2, 3]]])
-    return points, faces, TONGUE_COLOR * (1.15 - 0.72 * back), TONGUE
+    return points, faces, TONGUE_COLOR * light[:, None], TONGUE
 
 
 def vertex_normals(points: Array, faces: NDArray[np.int64]) -> Array:

@@ -54,9 +54,10 @@ class Expression:
 # sadness. Fear's upper lip was let up and anger's down, to where actors have them, which is more like the person, and
 # sad brows slant more. With a third network, one that tells anger from disgust in colour pictures, all but joy were set
 # once more: anger shouts (its jaw opens nearly as actors' do, its corners are no longer drawn down), frightened outer
-# brows stay down, sad inner ones rise, and whatever cost likeness and said nothing was let go. Weights beyond 1 and
-# below 0 are wanted: the table's brows and lids move little at weight 1, anger pulls brows below their place, and lips
-# part over teeth whose jaw stays up.
+# brows stay down, sad inner ones rise, and whatever cost likeness and said nothing was let go. Fear's brows, which had
+# hardly moved any more, then were drawn together and up again as actors' are, for a little likeness. Weights beyond 1
+# and below 0 are wanted: the table's brows and lids move little at weight 1, anger pulls brows below their place, and
+# lips part over teeth whose jaw stays up.
 EXPRESSIONS: dict[str, Expression] = {
     "happy": Expression(
         {"mouthSmile": 0.65, "mouthUpperUp": 0.2, "mouthDimple": 0.18, "cheekSquint": 0.25, "eyeSquint": 0.28,
@@ -92,9 +93,9 @@ EXPRESSIONS: dict[str, Expression] = {
         0.8, 0.04, 0.8, 0.3,
     ),
     "fearful": Expression(
-        {"browDown": 0.29, "browInnerUp": 0.95, "browOuterUp": -0.07, "eyeWide": 1.81, "eyeSquint": -0.1,
+        {"browDown": 0.59, "browInnerUp": 1.32, "browOuterUp": -0.07, "eyeWide": 1.9, "eyeSquint": -0.1,
          "eyeBlink": -0.22, "cheekSquint": -0.12, "noseSneer": -0.1, "mouthSmile": 0.17, "mouthFrown": -0.04,
-         "mouthStretch": 0.36, "mouthDimple": 0.09, "mouthPress": 0.11, "mouthLowerDown": 0.67,
+         "mouthStretch": 0.21, "mouthDimple": 0.09, "mouthPress": 0.11, "mouthLowerDown": 0.67,
          "mouthShrugUpper": -0.14, "mouthRollLower": 0.32, "mouthRollUpper": -0.14, "mouthFunnel": -0.25,
          "mouthPucker": 0.06, "mouthClose": -0.4, "jawOpen": -0.08, "jawForward": 0.09},
         ({"mouthLowerDown": 0.3}, {"browDown": 0.3}, {"mouthUpperUp": 0.2}),
