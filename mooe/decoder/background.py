@@ -58,8 +58,25 @@ class LayeredPhoto:
 
     def draw(self, frame: Image, flow: Float) -> None:
         """Draw the person along ``flow`` ``[h, w, 2]`` (pixel indices) before the background, on ``frame`` in place."""
-        reach = max(1.0, _REACH * frame.shape[0])
-        _lay_person(self.fine.sample_layer(flow), self.behind, self.lacking, flow, reach, frame)
+        _lay_person(self.fine.sample_layer(flow), self.behind, self.lacking, flow, self._reach, frame)
+
+    @property
+    def _reach(self) -> float:
+        return max(1.0, _REACH * self.behind.shape[0])
+
+    def composed(
+        self, person: Float, move: Float, rows: NDArray[np.intp], columns: NDArray[np.intp]
+    ) -> Float:
+        """The same at N pixels, not rounded, ``[N, 3]``.
+
+        Args:
+            person: samples of the person with their alpha, ``[N, 4]``.
+            move: how far from each pixel they were taken, ``[N]``, pixels along the longer axis.
+            rows, columns: of the pixels.
+        """
+        still = np.maximum(1 - move / self._reach, 0)[:, None]
+        color = person[:, :3] + (1 - person[:, 3:] / 255) * self.behind[rows, columns]
+        return np.clip(color + still * self.lacking[rows, columns], 0, 255).astype(np.float32)
 
 
 def separate(photo: Image, landmarks: Float, window: Float) -> LayeredPhoto:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from mooe.decoder.compensation import AppearanceCompensation, MotionCompensation, RenderMaps, Together
 from mooe.decoder.edges import canvas_box, darken_lip_line, draw_edge, lip_line_strength
+from mooe.decoder.folds import draw_folds
 from mooe.decoder.glasses import Glasses
 from mooe.decoder.images import (
     Float,
@@ -192,8 +193,9 @@ class PortraitDecoder:
             (portrait.bare_native, portrait.native_layers, portrait.native_lids) if paste_back
             else (portrait.bare_frame, portrait.frame_layers, portrait.frame_lids)
         )  # fmt: skip
-        flow = enlarge_flow(flow, factor, photo.shape[:2])
+        small, flow = flow, enlarge_flow(flow, factor, photo.shape[:2])
         layers.draw(frame, flow)
+        draw_folds(frame, layers, small, geometry.maps, geometry.moved, portrait.window, factor)
         self._shade(frame, geometry, factor)
         self._close_openings(frame, photo, lids, flow, geometry, factor)
         eyes = portrait.eyes.render(

@@ -8,6 +8,7 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
+from mooe.decoder.images import places
 from mooe.decoder.rasterizer import rasterize_flow
 from mooe.face.alignment import HeadAlignment
 from mooe.face.regions import FACE_OVAL, LEFT_EYE, LIP_PAIRS, LIPS_BETWEEN, LIPS_INNER, LIPS_OUTER, RIGHT_EYE
@@ -176,7 +177,10 @@ class MovedMesh:
         """
         mesh = topology()
         target = (self.target * scale - np.array(origin, np.float32)) * fineness - 0.5
-        return rasterize_flow(mesh.triangles, mesh.kinds, target, self.source * scale - 0.5, self.depth, shape)
+        still = ((places(*shape) + 0.5) / fineness - 0.5 + np.array(origin, np.float32)).astype(np.float32)
+        return rasterize_flow(
+            mesh.triangles, mesh.kinds, target, self.source * scale - 0.5, self.depth, shape, still=still
+        )
 
 
 @dataclass(frozen=True)

@@ -144,6 +144,7 @@ def rasterize_flow(
     depth: Float,
     shape: tuple[int, int],
     origin: tuple[float, float] = (0.0, 0.0),
+    still: Float | None = None,
 ) -> tuple[Float, NDArray[np.uint8]]:
     """Backward flow of a mesh moved from ``source`` to ``target``; far triangles are drawn first.
 
@@ -154,15 +155,19 @@ def rasterize_flow(
         depth: float32 ``[V]`` of the target, larger is nearer.
         shape: height and width of the maps.
         origin: the pixel that the maps' first pixel stands for.
+        still: what pixels show that no triangle covers, float32 ``[h, w, 2]``; themselves if it is left out.
 
     Returns:
         Source coordinates of each pixel, float32 ``[h, w, 2]``, and the region map uint8 ``[h, w]``. Pixels that
-        no triangle covers keep their own coordinates and region 0.
+        no triangle covers have region 0.
     """
     height, width = shape
     flow = np.empty((height, width, 2), np.float32)
-    flow[..., 0] = np.arange(width, dtype=np.float32) + origin[0]
-    flow[..., 1] = np.arange(height, dtype=np.float32)[:, None] + origin[1]
+    if still is not None:
+        flow[:] = still
+    else:
+        flow[..., 0] = np.arange(width, dtype=np.float32) + origin[0]
+        flow[..., 1] = np.arange(height, dtype=np.float32)[:, None] + origin[1]
     region = np.zeros((height, width), np.uint8)
     order = np.argsort(depth[triangles].mean(1), kind="stable")
     _flow_kernel(order, triangles, kinds, target, source, origin[0], origin[1], flow, region)
