@@ -14,7 +14,7 @@ _JUMP = 1.2  # frame pixels that neighbours' sources lie further apart than they
 _OPENINGS = 2  # from this region on: mouth, eyes and lids have edges of their own
 _FINENESS = 2
 _ENLARGED = 1.2  # up to here a frame's own pixels are fine enough
-_LEAST = 1 / 255
+_LEAST = 0.05
 _ROW = 256
 
 
@@ -62,15 +62,16 @@ def draw_folds(
     finer = (shape[0] * _FINENESS, shape[1] * _FINENESS)
     fine, _ = moved.rasterize(finer, (float(left), float(top)), factor, _FINENESS)
     fine = fine.reshape(shape[0], _FINENESS, shape[1], _FINENESS, 2)[rows, :, columns]
-    step = (np.arange(_FINENESS, dtype=np.float32) + 0.5) / _FINENESS - 0.5
-    rest = np.stack(np.broadcast_arrays(
-        columns[:, None, None] + left + step, rows[:, None, None] + top + step[:, None]
-    ), -1)  # fmt: skip
-    at = rest + (fine - rest) * kept[rows, columns][:, None, None, None]
-    at += factor * residual[rows, columns][:, None, None]
-    samples = _sampled(layers, at.reshape(-1, 2).astype(np.float32)).reshape(len(rows), -1, 4)
-    move = np.abs(at - rest).max(-1).mean((1, 2), dtype=np.float32)
-    drawn = layers.composed(samples.mean(1), move, rows + top, columns + left)
+    step = (np.arange(_FINENESS, dtype=np.float32) + np.float32(0.5)) / _FINENESS - np.float32(0.5)
+    across, down = (places.astype(np.float32)[:, None, None] for places in (columns + left, rows + top))
+    own = np.stack(np.broadcast_arrays(across + step, down + step[:, None]), -1)
+    move = fine - own
+    move *= kept[rows, columns][:, None, None, None]
+    move += np.float32(factor) * residual[rows, columns][:, None, None]
+    samples = _sampled(layers, (own + move).reshape(-1, 2)).reshape(len(rows), -1, 4)
+    distance = np.maximum(np.abs(move[..., 0]), np.abs(move[..., 1]))
+    person, far = (np.einsum(how, x) / _FINENESS**2 for how, x in (("nsc->nc", samples), ("nij->n", distance)))
+    drawn = layers.composed(person, far, rows + top, columns + left)
     before = frame[rows + top, columns + left].astype(np.float32)
     frame[rows + top, columns + left] = np.rint(before + (drawn - before) * share[rows, columns][:, None])
 

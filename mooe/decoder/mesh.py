@@ -8,7 +8,6 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from mooe.decoder.images import places
 from mooe.decoder.rasterizer import rasterize_flow
 from mooe.face.alignment import HeadAlignment
 from mooe.face.regions import FACE_OVAL, LEFT_EYE, LIP_PAIRS, LIPS_BETWEEN, LIPS_INNER, LIPS_OUTER, RIGHT_EYE
@@ -176,11 +175,10 @@ class MovedMesh:
             Canvas pixel indices ``[h, w, 2]`` of what each sample shows, and regions uint8 ``[h, w]``.
         """
         mesh = topology()
-        target = (self.target * scale - np.array(origin, np.float32)) * fineness - 0.5
-        still = ((places(*shape) + 0.5) / fineness - 0.5 + np.array(origin, np.float32)).astype(np.float32)
         return rasterize_flow(
-            mesh.triangles, mesh.kinds, target, self.source * scale - 0.5, self.depth, shape, still=still
-        )
+            mesh.triangles, mesh.kinds, self.target * scale - 0.5, self.source * scale - 0.5, self.depth, shape,
+            origin, fineness,
+        )  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -10,17 +10,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 Float = NDArray[np.float32]
+_BESIDE = 0.1  # pixels of depth within which the triangle whose middle is nearer lies before another
 
 
 @numba.njit(cache=True, fastmath=True, nogil=True)  # type: ignore[untyped-decorator]
-def _flow_kernel(order, triangles, kinds, target, source, x_min, y_min, flow, region):  # type: ignore[no-untyped-def]
+def _flow_kernel(order, triangles, kinds, target, source, depth, flow, region, nearest):  # type: ignore[no-untyped-def]
     height, width = region.shape
     for q in range(order.shape[0]):
         t = order[q]
         a, b, c = triangles[t, 0], triangles[t, 1], triangles[t, 2]
-        ax, ay = target[a, 0] - x_min, target[a, 1] - y_min
-        bx, by = target[b, 0] - x_min, target[b, 1] - y_min
-        cx, cy = target[c, 0] - x_min, target[c, 1] - y_min
+        ax, ay = target[a, 0], target[a, 1]
+        bx, by = target[b, 0], target[b, 1]
+        cx, cy = target[c, 0], target[c, 1]
         area = (bx - ax) * (cy - ay) - (cx - ax) * (by - ay)
         # Where a mesh folds, its turned-over triangles lie behind others: without them it still covers everything.
         if area < 1e-3:
@@ -39,11 +40,14 @@ def _flow_kernel(order, triangles, kinds, target, source, x_min, y_min, flow, re
         sxb, syb = source[b, 0] - source[a, 0], source[b, 1] - source[a, 1]
         sxc, syc = source[c, 0] - source[a, 0], source[c, 1] - source[a, 1]
         kind = kinds[t]
+        zb, zc = depth[b] - depth[a], depth[c] - depth[a]
         for y in range(y0, y1 + 1):
             u = ux * (x0 - ax) + uy * (y - ay)
             v = vx * (x0 - ax) + vy * (y - ay)
             for x in range(x0, x1 + 1):
-                if u >= -eps and v >= -eps and u + v <= 1.0 + eps:
+                z = depth[a] + u * zb + v * zc
+                if u >= -eps and v >= -eps and u + v <= 1.0 + eps and z >= nearest[y, x] - _BESIDE:
+                    nearest[y, x] = z
                     flow[y, x, 0] = source[a, 0] + u * sxb + v * sxc
                     flow[y, x, 1] = source[a, 1] + u * syb + v * syc
                     region[y, x] = kind
@@ -144,33 +148,33 @@ def rasterize_flow(
     depth: Float,
     shape: tuple[int, int],
     origin: tuple[float, float] = (0.0, 0.0),
-    still: Float | None = None,
+    fineness: int = 1,
 ) -> tuple[Float, NDArray[np.uint8]]:
-    """Backward flow of a mesh moved from ``source`` to ``target``; far triangles are drawn first.
+    """Backward flow of a mesh moved from ``source`` to ``target``, with a depth buffer.
 
     Args:
         triangles: int32 ``[T, 3]``, wound clockwise on the screen; others are not drawn.
         kinds: uint8 ``[T]``, written to the region map.
         target, source: float32 ``[V, 2]`` pixels.
         depth: float32 ``[V]`` of the target, larger is nearer.
-        shape: height and width of the maps.
+        shape: height and width of the maps, in samples.
         origin: the pixel that the maps' first pixel stands for.
-        still: what pixels show that no triangle covers, float32 ``[h, w, 2]``; themselves if it is left out.
+        fineness: samples per pixel and axis.
 
     Returns:
-        Source coordinates of each pixel, float32 ``[h, w, 2]``, and the region map uint8 ``[h, w]``. Pixels that
-        no triangle covers have region 0.
+        Source coordinates of each sample, float32 ``[h, w, 2]``, and the region map uint8 ``[h, w]``. Samples that
+        no triangle covers keep their own coordinates and region 0.
     """
     height, width = shape
+    at = (target + np.float32(0.5) - np.array(origin, np.float32)) * np.float32(fineness) - np.float32(0.5)
     flow = np.empty((height, width, 2), np.float32)
-    if still is not None:
-        flow[:] = still
-    else:
-        flow[..., 0] = np.arange(width, dtype=np.float32) + origin[0]
-        flow[..., 1] = np.arange(height, dtype=np.float32)[:, None] + origin[1]
+    for axis, (length, start) in enumerate(zip((width, height), origin, strict=True)):
+        own = (np.arange(length, dtype=np.float32) + np.float32(0.5)) / fineness - np.float32(0.5) + np.float32(start)
+        flow[..., axis] = own if axis == 0 else own[:, None]
     region = np.zeros((height, width), np.uint8)
     order = np.argsort(depth[triangles].mean(1), kind="stable")
-    _flow_kernel(order, triangles, kinds, target, source, origin[0], origin[1], flow, region)
+    nearest = np.full(shape, -1e30, np.float32)
+    _flow_kernel(order, triangles, kinds, at, source, depth, flow, region, nearest)
     return flow, region
 
 
