@@ -145,7 +145,9 @@ class MotionCompensator(nn.Module):
                 total = F.interpolate(total, scale_factor=2, mode="bilinear")
                 features = features + F.interpolate(self.up[key](hidden), scale_factor=2) + self.embed[key](total)
             if key in self.retrievals:
-                found = self.retrievals[key](features, self.book)
+                # In bfloat16 half of what the motion book gains is lost: neighbouring codes are mistaken for each other
+                with torch.autocast(features.device.type, enabled=False):
+                    found = self.retrievals[key](features.float(), self.book)
                 features, loss = features + found.features, loss + found.loss
             hidden = F.silu(self.mix[key](F.silu(features)))
             total = total + _MOST_FLOW * torch.tanh(self.heads[key](hidden))
