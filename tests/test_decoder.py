@@ -370,3 +370,15 @@ def test_the_appearance_book_meets_few_sizes_of_batches(portrait: SourcePortrait
         assert len(list(drawn)) == count
     assert sum(met) == sum(range(1, 9)) * (1 + 3)
     assert len(set(met)) <= 5
+
+
+def test_codes_of_motion_are_looked_up_in_float32() -> None:
+    # in bfloat16 neighbouring codes are mistaken for each other
+    model = PortraitCompensator(use_appearance_book=False).eval()
+    assert model.motion is not None
+    seen: list[torch.dtype] = []
+    for retrieval in model.motion.retrievals.values():
+        retrieval.to_code.register_forward_hook(lambda module, given, queries: seen.append(queries.dtype))
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        model.motion(torch.zeros(1, 14, 64, 64))
+    assert seen == [torch.float32] * 3

@@ -147,7 +147,7 @@ class MotionCompensator(nn.Module):
             if key in self.retrievals:
                 # In bfloat16 half of what the motion book gains is lost: neighbouring codes are mistaken for each other
                 with torch.autocast(features.device.type, enabled=False):
-                    found = self.retrievals[key](features.float(), self.book)
+                    found = self.retrievals[key](features.to(self.book.codes.dtype), self.book)
                 features, loss = features + found.features, loss + found.loss
             hidden = F.silu(self.mix[key](F.silu(features)))
             total = total + _MOST_FLOW * torch.tanh(self.heads[key](hidden))
