@@ -151,7 +151,7 @@ def jaw(arch: Arch, crowns: tuple[tuple[float, float], ...], away: float, teeth:
 
 
 def subdivided(points: Array, quads: NDArray[np.int64]) -> tuple[Array, NDArray[np.int64]]:
-    """Each quad as four, and the surface smoothed: once of Catmull and Clark (1978), borders included."""
+    """Each quad as four, as Catmull and Clark (1978) divide them, and the surface smoothed, borders included."""
     centres = points[quads].mean(1)
     edges = np.stack([quads, np.roll(quads, -1, 1)], -1).reshape(-1, 2)
     unique, which = np.unique(np.sort(edges, 1), axis=0, return_inverse=True)
