@@ -145,7 +145,7 @@ class MotionCompensator(nn.Module):
                 total = F.interpolate(total, scale_factor=2, mode="bilinear")
                 features = features + F.interpolate(self.up[key](hidden), scale_factor=2) + self.embed[key](total)
             if key in self.retrievals:
-                # In bfloat16 a third of what the motion book gains is lost: it mistakes neighbouring codes for each other
+                # In bfloat16 a third of what the motion book gains is lost: it mistakes neighbouring codes
                 with torch.autocast(features.device.type, enabled=False):
                     found = self.retrievals[key](features.to(self.book.codes.dtype), self.book)
                 features, loss = features + found.features, loss + found.loss
