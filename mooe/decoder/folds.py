@@ -7,7 +7,7 @@ import numpy as np
 
 from mooe.decoder.background import LayeredPhoto
 from mooe.decoder.compensation import RenderMaps
-from mooe.decoder.images import Float, Image
+from mooe.decoder.images import Float, Image, enlarge_part
 from mooe.decoder.mesh import MovedMesh
 
 _JUMP = 1.2  # frame pixels that neighbours' sources lie further apart than they do, where one hides what is between
@@ -55,7 +55,8 @@ def draw_folds(
     low, high = (found.min(0) - 0.5) * factor, (found.max(0) + 1.5) * factor
     top, left = np.maximum(low, 0).astype(int)
     shape = tuple(np.minimum(np.ceil(high).astype(int), frame.shape[:2]) - (top, left))
-    share, residual, kept = _part([weight, flow - maps.flow, window], factor, (left, top), shape)
+    part = slice(top, top + shape[0]), slice(left, left + shape[1])
+    share, residual, kept = (enlarge_part(one, factor, *part) for one in (weight, flow - maps.flow, window))
     rows, columns = np.nonzero(share > _LEAST)
     if not len(rows):
         return
@@ -74,18 +75,6 @@ def draw_folds(
     drawn = layers.composed(person, far, rows + top, columns + left)
     before = frame[rows + top, columns + left].astype(np.float32)
     frame[rows + top, columns + left] = np.rint(before + (drawn - before) * share[rows, columns][:, None])
-
-
-def _part(
-    maps: list[Float], factor: float, corner: tuple[int, int], shape: tuple[int, ...]
-) -> list[Float]:
-    """A part of maps of the frame as they are on the canvas, from its corner (x, y) on."""
-    onto = np.column_stack([np.eye(2) / factor, (np.array(corner) + 0.5) / factor - 0.5])
-    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    return [
-        np.asarray(cv2.warpAffine(one, onto, shape[::-1], flags=flags, borderMode=cv2.BORDER_REPLICATE), np.float32)
-        for one in maps
-    ]
 
 
 def _sampled(layers: LayeredPhoto, at: Float) -> Float:

@@ -127,14 +127,19 @@ def enlarge_flow_part(flow: Float, factor: float, rows: slice, columns: slice) -
     """Some rows and columns of what :func:`enlarge_flow` gives, without computing the rest."""
     if factor == 1.0:
         return flow[rows, columns]
+    moved = enlarge_part(flow - places(*flow.shape[:2]), factor, rows, columns)
+    at = places(*moved.shape[:2]) + np.array([columns.start, rows.start], np.float32)
+    return np.asarray(moved * np.float32(factor) + at, np.float32)
+
+
+def enlarge_part(image: Float, factor: float, rows: slice, columns: slice) -> Float:
+    """Some rows and columns of a float32 image scaled by ``factor``, bilinearly."""
     shape = rows.stop - rows.start, columns.stop - columns.start
     corner = (np.array([columns.start, rows.start]) + 0.5) / factor - 0.5
     onto = np.column_stack([np.eye(2) / factor, corner])
     flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
-    still = places(*flow.shape[:2])
-    moved = cv2.warpAffine(flow - still, onto, shape[::-1], flags=flags, borderMode=cv2.BORDER_REPLICATE)
-    at = places(*shape) + np.array([columns.start, rows.start], np.float32)
-    return np.asarray(moved * np.float32(factor) + at, np.float32)
+    part = cv2.warpAffine(image, onto, shape[::-1], flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    return np.asarray(part, np.float32)
 
 
 @lru_cache(maxsize=4)
