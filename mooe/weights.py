@@ -130,7 +130,8 @@ def load_embedded(
 def set_precision(pipeline: MoEEPipeline, dtype: torch.dtype) -> None:
     """Run the UNet and its experts in ``dtype``; all else is small and stays in float32."""
     for module in (pipeline.unet, pipeline.adapters):
-        own_memory(module.to(dtype=dtype))
+        # diffusers' own `to` warns of layers to be kept in float32, also where a model has none
+        own_memory(nn.Module.to(module, dtype=dtype))
 
 
 def make_debug(cls: type[MoEEPipeline]) -> MoEEPipeline:

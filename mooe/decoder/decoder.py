@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from mooe.decoder.background import LayeredPhoto
 from mooe.decoder.compensation import AppearanceCompensation, MotionCompensation, RenderMaps, Together
 from mooe.decoder.edges import canvas_box, darken_lip_line, draw_edge, lip_line_strength
 from mooe.decoder.folds import draw_folds
@@ -71,6 +72,7 @@ class PortraitDecoder:
         self.portrait = portrait
         self.motion = motion
         self.appearance = appearance
+        self._alpha: Float | None = None
 
     def maps(self, displacement: Float, rotation: Float, translation: Float) -> RenderMaps:
         """Flow and regions of a frame by geometry alone; arguments as in :meth:`render`."""
@@ -196,8 +198,8 @@ class PortraitDecoder:
         small, flow = flow, enlarge_flow(flow, factor, photo.shape[:2])
         layers.draw(frame, flow)
         draw_folds(frame, layers, small, geometry.maps, geometry.moved, portrait.window, factor)
-        self._shade(frame, geometry, factor)
         self._close_openings(frame, photo, lids, flow, geometry, factor)
+        self._shade(frame, portrait.shading.log_gain(geometry.displacement), geometry, factor)
         eyes = portrait.eyes.render(
             layers.fine, geometry.target, geometry.displacement, geometry.rotation, geometry.translation, factor
         )
@@ -206,6 +208,7 @@ class PortraitDecoder:
         )
         for layer in [*eyes, *([mouth] if mouth else [])]:
             lay_over(frame, layer)
+        self._shade(frame, self._relight(layers, geometry), geometry, factor)
         if portrait.glasses is not None:
             self._put_on(portrait.glasses, frame, geometry, factor, paste_back)
 
@@ -224,9 +227,8 @@ class PortraitDecoder:
             share = sample_weight(weight, flow)
             lay_over(frame, Layer(rows, columns, worn.sample(flow).astype(np.float32), share[..., None]))
 
-    def _shade(self, frame: Image, geometry: _Geometry, factor: float) -> None:
-        """Multiply the skin by the shading of its expression, which is carried along by the flow."""
-        gain = self.portrait.shading.log_gain(geometry.displacement)
+    def _shade(self, frame: Image, gain: Float | None, geometry: _Geometry, factor: float) -> None:
+        """Multiply a frame by log luminance ``[size, size]`` of the photograph, which is carried along by the flow."""
         if gain is None:
             return
         gain = sample_weight(gain, geometry.maps.flow)
@@ -234,6 +236,18 @@ class PortraitDecoder:
         box = _on_canvas(part, factor)
         if part is not None and box is not None:
             shade(frame[box], gain[part])
+
+    def _relight(self, layers: LayeredPhoto, geometry: _Geometry) -> Float:
+        """What the light adds to the person, skin, eyes and mouth alike."""
+        portrait = self.portrait
+        posed = pose_points(geometry.face, geometry.rotation, geometry.translation)
+        return portrait.relighting.log_gain(portrait.alignment.to_image(posed)) * self._person(layers)
+
+    def _person(self, layers: LayeredPhoto) -> Float:
+        """How much of the person each pixel of the photographed frame shows, ``[size, size]`` in 0..1."""
+        if self._alpha is None:
+            self._alpha = resize((layers.alpha / 255).astype(np.float32), self.portrait.frame.shape)
+        return self._alpha
 
     def _close_openings(
         self, frame: Image, photo: Image, lids: Image, flow: Float, geometry: _Geometry, factor: float

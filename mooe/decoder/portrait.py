@@ -24,6 +24,7 @@ from mooe.decoder.neutral import (
     photographed_frown,
     photographed_smile,
 )
+from mooe.decoder.relighting import Relighting
 from mooe.decoder.shading import ExpressionShading
 from mooe.decoder.tone import PortraitTone
 from mooe.errors import PortraitError
@@ -56,7 +57,7 @@ class SourcePortrait:
         relief: what each emotion lets go of, float32 ``[6, 478, 3]``, from
             :func:`~mooe.decoder.neutral.expression_relief`.
         tone: exposure, white balance, toning.
-        mesh, driver, mouth, eyes, shading: the portrait's parts of the decoder.
+        mesh, driver, mouth, eyes, shading, relighting: the portrait's parts of the decoder.
     """
 
     picture: Image
@@ -77,6 +78,7 @@ class SourcePortrait:
     mouth: MouthLayer
     eyes: EyeLayer
     shading: ExpressionShading
+    relighting: Relighting
 
     @property
     def size(self) -> int:
@@ -208,4 +210,5 @@ def encode_portrait(
         mouth=mouth,
         eyes=EyeLayer(points_px, alignment),
         shading=ExpressionShading(bare, points_px, points - neutral, alignment.scale, frown),
+        relighting=Relighting(bare, points_px, alignment.scale),
     )
