@@ -70,18 +70,23 @@ def _shade_kernel(triangles, points, colors, color, depth):  # type: ignore[no-u
         area = (bx - ax) * (cy - ay) - (cx - ax) * (by - ay)
         if x0 > x1 or y0 > y1 or abs(area) < 1e-9:
             continue
-        inverse = 1.0 / area
+        # weights of b and c are linear in x and y
+        ux, uy = (cy - ay) / area, -(cx - ax) / area
+        vx, vy = -(by - ay) / area, (bx - ax) / area
+        zb, zc = points[b, 2] - points[a, 2], points[c, 2] - points[a, 2]
         for y in range(y0, y1 + 1):
+            u = ux * (x0 - ax) + uy * (y - ay) - ux
+            v = vx * (x0 - ax) + vy * (y - ay) - vx
             for x in range(x0, x1 + 1):
-                u = ((x - ax) * (cy - ay) - (cx - ax) * (y - ay)) * inverse
-                v = ((bx - ax) * (y - ay) - (x - ax) * (by - ay)) * inverse
+                u += ux
+                v += vx
                 if u < -1e-5 or v < -1e-5 or u + v > 1.00001:
                     continue
-                w = 1.0 - u - v
-                z = w * points[a, 2] + u * points[b, 2] + v * points[c, 2]
+                z = points[a, 2] + u * zb + v * zc
                 if z <= depth[y, x]:
                     continue
                 depth[y, x] = z
+                w = 1.0 - u - v
                 for k in range(3):
                     color[y, x, k] = w * colors[a, k] + u * colors[b, k] + v * colors[c, k]
 

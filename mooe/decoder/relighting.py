@@ -12,8 +12,9 @@ from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.sparse import csr_matrix
 
-from mooe.decoder.images import blur, sample_weight
+from mooe.decoder.images import blur, resize, sample_weight
 from mooe.decoder.rasterizer import rasterize_flow
 from mooe.decoder.tone import LUMA
 from mooe.face.regions import FACE_OVAL, LEFT_BROW, LEFT_EYE, LIPS_INNER, LIPS_OUTER, RIGHT_BROW, RIGHT_EYE
@@ -34,28 +35,28 @@ _BLOWN_KEPT = 0.7
 
 
 @lru_cache(maxsize=1)
-def _neighbours() -> Float:
+def _neighbours() -> csr_matrix:
     """Each point and those it shares an edge with, in equal shares: ``[468, 468]``."""
     near = np.eye(_FACE_POINTS, dtype=np.float32)
     for corners in face_triangles():
         near[np.ix_(corners, corners)] = 1
-    return np.asarray(near / near.sum(1, keepdims=True), np.float32)
+    return csr_matrix(near / near.sum(1, keepdims=True))
 
 
 @lru_cache(maxsize=1)
-def _directions() -> Float:
+def _directions() -> csr_matrix:
     """Vertex normals from those of the triangles: ``[468, T]``, means over the neighbours' neighbours."""
     triangles = face_triangles()
     touches = np.zeros((_FACE_POINTS, len(triangles)), np.float32)
     for number, corners in enumerate(triangles):
         touches[corners, number] = 1
-    return np.asarray(_neighbours() @ _neighbours() @ touches, np.float32)
+    return csr_matrix(_neighbours() @ _neighbours() @ touches)
 
 
 @lru_cache(maxsize=1)
-def _nearby() -> Float:
+def _nearby() -> csr_matrix:
     """Means over a wider neighbourhood: ``[468, 468]``."""
-    return np.asarray(np.linalg.matrix_power(_neighbours(), 6), np.float32)
+    return _neighbours() ** 4
 
 
 def face_normals(points: Float) -> Float:
@@ -100,13 +101,15 @@ class Relighting:
         self._least = _DARKEST * max(float(np.median(self._light[0] + normals @ self._light[1:])), 1.0)
         self._seen = _trust(normals)
         self._log_rest = self._log(normals)
-        self._points, self._shares = _with_rings(at)
+        # light changes slowly over a face: half as fine a map is enough
+        self._points, self._shares = _with_rings(np.asarray((at + 0.5) / 2 - 0.5, np.float32))
         depth = -points[:, 2]
         self._depth = np.concatenate([depth, np.full(len(self._points) - len(depth), depth.min())]).astype(np.float32)
         self._triangles = _wound(self._points)
-        self._shape = (photo.shape[0], photo.shape[1])
+        self._shape = (photo.shape[0] // 2, photo.shape[1] // 2)
         # what is blown out has no colour that darker light could show
-        self._color = 1 - _BLOWN_KEPT * np.clip((luminance - _BLOWN[0]) / (_BLOWN[1] - _BLOWN[0]), 0, 1)
+        blown = np.clip((luminance - _BLOWN[0]) / (_BLOWN[1] - _BLOWN[0]), 0, 1)
+        self._color = (1 - _BLOWN_KEPT * blown).astype(np.float32)
 
     def log_gain(self, points: Float) -> Float:
         """Log luminance to add to each pixel of the photograph before it is warped, ``[size, size]``.
@@ -127,7 +130,7 @@ class Relighting:
         both = np.repeat(np.concatenate([change, beyond])[:, None], 2, 1).astype(np.float32)
         kinds = np.ones(len(self._triangles), np.uint8)
         found, covered = rasterize_flow(self._triangles, kinds, self._points, both, self._depth, self._shape)
-        return np.asarray(found[..., 0] * (covered * self._color), np.float32)
+        return resize(found[..., 0] * covered, self._color.shape) * self._color
 
     def _log(self, normals: Float) -> Float:
         luminance = self._light[0] + normals @ self._light[1:]
