@@ -72,7 +72,7 @@ class PortraitDecoder:
         self.portrait = portrait
         self.motion = motion
         self.appearance = appearance
-        self._alpha: Float | None = None
+        self._alphas: dict[int, Float] = {}  # by the side of the layers they are of
 
     def maps(self, displacement: Float, rotation: Float, translation: Float) -> RenderMaps:
         """Flow and regions of a frame by geometry alone; arguments as in :meth:`render`."""
@@ -245,9 +245,10 @@ class PortraitDecoder:
 
     def _person(self, layers: LayeredPhoto) -> Float:
         """How much of the person each pixel of the photographed frame shows, ``[size, size]`` in 0..1."""
-        if self._alpha is None:
-            self._alpha = resize((layers.alpha / 255).astype(np.float32), self.portrait.frame.shape)
-        return self._alpha
+        side = len(layers.alpha)
+        if side not in self._alphas:
+            self._alphas[side] = resize((layers.alpha / 255).astype(np.float32), self.portrait.frame.shape)
+        return self._alphas[side]
 
     def _close_openings(
         self, frame: Image, photo: Image, lids: Image, flow: Float, geometry: _Geometry, factor: float
