@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import FlowMatchEulerDiscreteScheduler, FlowMatchHeunDiscreteScheduler
+from diffusers.utils import logging as diffusers_logging
 from PIL import Image
 
 from mooe import MoEEPipeline, MooeError
@@ -211,6 +213,16 @@ def test_wrong_weights_are_refused(pipe: MoEEPipeline, tmp_path: Path) -> None:
 
 
 embedded = pytest.mark.skipif(not (embedded_folder() / "model_index.json").is_file(), reason="no embedded weights")
+
+
+@embedded
+def test_loading_the_embedded_weights_warns_of_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    diffusers_logging.enable_propagation()
+    try:
+        MoEEPipeline.from_pretrained()
+    finally:
+        diffusers_logging.disable_propagation()
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
 @embedded
