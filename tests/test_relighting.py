@@ -11,7 +11,7 @@ from PIL import Image
 
 from mooe.decoder import PortraitDecoder, SourcePortrait, encode_portrait
 from mooe.decoder.mesh import pose_points
-from mooe.decoder.relighting import Relighting, face_normals, read_light
+from mooe.decoder.relighting import Relighting, face_normals, read_light, shade_colors
 from mooe.decoder.shading import face_flow
 from mooe.face.alignment import rotation_matrix
 from mooe.face.tracker import FaceTracker
@@ -92,6 +92,13 @@ def test_a_cast_is_relit_much_as_it_would_look(portrait: SourcePortrait) -> None
     front = face_normals(portrait.landmarks)[:, 2] > 0.6
     wanted = np.log(after / before)[front]
     assert np.corrcoef(gain[y, x][front], wanted)[0, 1] > 0.7
+
+
+def test_grey_faces_stay_grey_and_red_shades_are_red() -> None:
+    light = np.linspace(0.4, 1, 468, dtype=np.float32)[:, None]
+    assert np.allclose(shade_colors(np.repeat(200 * light, 3, 1), ALL), 1, atol=0.02)
+    red, green, blue = shade_colors(np.concatenate([230 * light**0.8, 180 * light**1.1, 150 * light**1.2], 1), ALL)
+    assert red < 1 < green < blue
 
 
 def test_only_the_person_is_relit(portrait: SourcePortrait) -> None:

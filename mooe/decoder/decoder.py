@@ -208,7 +208,7 @@ class PortraitDecoder:
         )
         for layer in [*eyes, *([mouth] if mouth else [])]:
             lay_over(frame, layer)
-        self._shade(frame, self._relight(layers, geometry), geometry, factor)
+        self._shade(frame, self._relight(layers, geometry), geometry, factor, portrait.relighting.colors)
         if portrait.glasses is not None:
             self._put_on(portrait.glasses, frame, geometry, factor, paste_back)
 
@@ -227,7 +227,9 @@ class PortraitDecoder:
             share = sample_weight(weight, flow)
             lay_over(frame, Layer(rows, columns, worn.sample(flow).astype(np.float32), share[..., None]))
 
-    def _shade(self, frame: Image, gain: Float | None, geometry: _Geometry, factor: float) -> None:
+    def _shade(
+        self, frame: Image, gain: Float | None, geometry: _Geometry, factor: float, colors: Float | None = None
+    ) -> None:
         """Multiply a frame by log luminance ``[size, size]`` of the photograph, which is carried along by the flow."""
         if gain is None:
             return
@@ -235,7 +237,7 @@ class PortraitDecoder:
         part = _shown(np.abs(gain) > 2e-3)
         box = _on_canvas(part, factor)
         if part is not None and box is not None:
-            shade(frame[box], gain[part])
+            shade(frame[box], gain[part], colors)
 
     def _relight(self, layers: LayeredPhoto, geometry: _Geometry) -> Float:
         """What the light adds to the person, skin, eyes and mouth alike."""

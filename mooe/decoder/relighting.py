@@ -28,6 +28,9 @@ _RIDGE = 0.02  # against a light that follows the colours of the skin
 _DARKEST = 0.25  # of the usual luminance; shades are never wholly black
 _STRENGTH = 1.2  # tracked faces are smoother than faces are: on four films of people slopes were 1.1 to 2.2
 _MOST = 0.35  # log luminance
+_DARK = 4.0  # luminance below which noise would rule the logarithms
+_FEW = 0.01  # variance of log luminance: skin that is hardly shaded tells little of the shade's colour
+_COLORS = 0.7, 1.4
 _AWAY = 0.15, 0.45  # cosines to the line of sight between which a direction begins to be trusted
 _RINGS = ((1.3, 0.6), (1.8, 0.0))  # times the outline's size, and the share of its change that is left there
 _BLOWN = 205.0, 250.0  # luminance
@@ -81,6 +84,21 @@ def read_light(luminance: Float, normals: Float, weight: Float) -> Float:
     return np.asarray(np.linalg.lstsq(weighted.T @ terms + ridge, weighted.T @ luminance, rcond=None)[0], np.float32)
 
 
+def shade_colors(colors: Float, weight: Float) -> Float:
+    """How much of a change of log luminance red, green and blue take, ``[3]``: skin in the shade is redder.
+
+    Args:
+        colors: of points of the skin, ``[N, 3]`` in 0..255.
+        weight: of the points, ``[N]``.
+    """
+    share = weight / max(float(weight.sum()), 1e-6)
+    logs = np.log(np.concatenate([colors @ LUMA[:, None], colors], 1) + _DARK)
+    logs -= share @ logs
+    luma, channels = logs[:, 0], logs[:, 1:]
+    slopes = ((share * luma) @ channels + _FEW) / (share @ luma**2 + _FEW)
+    return np.asarray(np.clip(slopes, *_COLORS), np.float32)
+
+
 class Relighting:
     """How one portrait's skin gets lighter and darker as it moves in the light of the photograph.
 
@@ -88,16 +106,21 @@ class Relighting:
         photo: the head crop, uint8 ``[size, size, 3]``.
         landmarks: float32 ``[478, 3]`` in its pixels.
         eye_distance: of the outer eye corners in pixels.
+
+    Attributes:
+        colors: float32 ``[3]``, how much of a change of log luminance red, green and blue take.
     """
 
     def __init__(self, photo: NDArray[np.uint8], landmarks: Float, eye_distance: float) -> None:
         points = landmarks[:_FACE_POINTS]
         normals = face_normals(points)
-        luminance = blur(photo.astype(np.float32) @ LUMA, _GRAIN * eye_distance)
+        soft = blur(photo.astype(np.float32), _GRAIN * eye_distance)
+        luminance = soft @ LUMA
         at = np.ascontiguousarray(points[:, :2] - 0.5, np.float32)
         skin = _trust(normals)
         skin[list(_NOT_SKIN)] = 0
         self._light = read_light(sample_weight(luminance, at[None])[0], normals, skin)
+        self.colors = shade_colors(sample_weight(soft, at[None])[0], skin)
         self._least = _DARKEST * max(float(np.median(self._light[0] + normals @ self._light[1:])), 1.0)
         self._seen = _trust(normals)
         self._log_rest = self._log(normals)
