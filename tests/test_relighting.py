@@ -68,8 +68,9 @@ def test_a_photographed_face_is_left_as_it_is(portrait: SourcePortrait) -> None:
     assert not portrait.relighting.log_gain(portrait.landmarks).any()
 
 
-def test_a_light_from_nowhere_changes_nothing(portrait: SourcePortrait) -> None:
-    flat = relit(portrait, np.full_like(portrait.frame, 140))
+@pytest.mark.parametrize("level", [0, 140, 255])
+def test_a_light_from_nowhere_changes_nothing(portrait: SourcePortrait, level: int) -> None:
+    flat = relit(portrait, np.full_like(portrait.frame, level))
     assert np.abs(flat.log_gain(turned(portrait, 0.3))).max() < 1e-3
 
 
