@@ -22,7 +22,8 @@ from mooe.face.topology import face_triangles
 
 Float = NDArray[np.float32]
 _FACE_POINTS = 468
-_NOT_SKIN = (*LIPS_INNER, *LIPS_OUTER, *RIGHT_EYE, *LEFT_EYE, *RIGHT_BROW, *LEFT_BROW)
+_EYES = (*RIGHT_EYE, *LEFT_EYE)
+_NOT_SKIN = (*LIPS_INNER, *LIPS_OUTER, *_EYES, *RIGHT_BROW, *LEFT_BROW)
 _GRAIN = 0.04  # eye distances over which skin is averaged where its luminance is read
 _RIDGE = 0.02  # against a light that follows the colours of the skin
 _DARKEST = 0.25  # of the usual luminance; shades are never wholly black
@@ -60,6 +61,12 @@ def _directions() -> csr_matrix:
 def _nearby() -> csr_matrix:
     """Means over a wider neighbourhood: ``[468, 468]``."""
     return _neighbours() ** 4
+
+
+@lru_cache(maxsize=1)
+def _lids() -> NDArray[np.intp]:
+    """Points about the eyes whose directions the lids' edges have a part in."""
+    return np.flatnonzero((_neighbours() ** 2)[:, list(_EYES)].sum(1))
 
 
 def face_normals(points: Float) -> Float:
@@ -123,6 +130,7 @@ class Relighting:
         self.colors = shade_colors(sample_weight(soft, at[None])[0], skin)
         self._least = _DARKEST * max(float(np.median(self._light[0] + normals @ self._light[1:])), 1.0)
         self._seen = _trust(normals)
+        self._seen[_lids()] = 0  # they fold away as they open, which a mesh does not
         self._log_rest = self._log(normals)
         # light changes slowly over a face: half as fine a map is enough
         self._points, self._shares = _with_rings(np.asarray((at + 0.5) / 2 - 0.5, np.float32))
