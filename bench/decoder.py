@@ -32,7 +32,7 @@ from mooe.decoder import PortraitDecoder, RenderMaps, SourcePortrait, encode_at_
 from mooe.decoder.codebooks import Retrieved  # noqa: E402
 from mooe.decoder.compensator import PortraitCompensator  # noqa: E402
 from mooe.decoder.images import Image, sample  # noqa: E402
-from mooe.decoder.rasterizer import rasterize_flow  # noqa: E402
+from mooe.decoder.rasterizer import rasterize_flow, wound_alike  # noqa: E402
 from mooe.decoder.refinement import refined_decoder  # noqa: E402
 from mooe.errors import MooeError  # noqa: E402
 from mooe.face.tracker import FaceTracker  # noqa: E402
@@ -110,10 +110,7 @@ def _warped(portrait: SourcePortrait, motion: Motion) -> Image:
     steps = np.linspace(0, SIZE - 1, 9)
     border = np.array([(x, y) for x in steps for y in steps if {x, y} & {0, SIZE - 1}], np.float32)
     source, target = (np.concatenate([p[:468] - 0.5, border]) for p in (maps.source_points, maps.points))
-    triangles = Delaunay(source).simplices.astype(np.int32)
-    a, b, c = (target[triangles[:, k]] for k in range(3))
-    turned = (b - a)[:, 0] * (c - a)[:, 1] - (c - a)[:, 0] * (b - a)[:, 1] < 0
-    triangles[turned] = triangles[turned][:, [0, 2, 1]]
+    triangles = wound_alike(Delaunay(source).simplices, target)
     kinds, depth = np.ones(len(triangles), np.uint8), np.zeros(len(target), np.float32)
     flow, _ = rasterize_flow(triangles, kinds, target, source, depth, (SIZE, SIZE))
     return sample(portrait.frame, flow)

@@ -28,9 +28,9 @@ def portrait() -> SourcePortrait:
         return encode_portrait(photo, tracker.detect_one(photo), 128)
 
 
-def turned(portrait: SourcePortrait, yaw: float, pitch: float = 0.0) -> np.ndarray:
+def turned(portrait: SourcePortrait, yaw: float) -> np.ndarray:
     """The photographed face with the head turned, in the frame."""
-    matrix = rotation_matrix(np.array([pitch, yaw, 0], np.float32))
+    matrix = rotation_matrix(np.array([0, yaw, 0], np.float32))
     return portrait.alignment.to_image(pose_points(portrait.points, matrix, ZERO))
 
 

@@ -145,6 +145,13 @@ def rasterize_polygon(points: NDArray[np.floating], shape: tuple[int, int]) -> F
     return np.asarray(np.clip(np.abs(np.cumsum(area, axis=1)), 0, 1)[:, : shape[1]], np.float32)
 
 
+def wound_alike(triangles: NDArray[np.integer], points: Float) -> NDArray[np.int32]:
+    """Triangles ``[T, 3]`` of points ``[V, 2]``, each turned so that :func:`rasterize_flow` draws it."""
+    a, b, c = (points[triangles[:, k]] for k in range(3))
+    turned = (b - a)[:, 0] * (c - a)[:, 1] - (c - a)[:, 0] * (b - a)[:, 1] < 0
+    return np.where(turned[:, None], triangles[:, [0, 2, 1]], triangles).astype(np.int32)
+
+
 def rasterize_flow(
     triangles: NDArray[np.int32],
     kinds: NDArray[np.uint8],

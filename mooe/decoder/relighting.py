@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_matrix
 
 from mooe.decoder.images import blur, resize, sample_weight
-from mooe.decoder.rasterizer import rasterize_flow
+from mooe.decoder.rasterizer import rasterize_flow, wound_alike
 from mooe.decoder.tone import LUMA
 from mooe.face.regions import FACE_OVAL, LEFT_BROW, LEFT_EYE, LIPS_INNER, LIPS_OUTER, RIGHT_BROW, RIGHT_EYE
 from mooe.face.topology import face_triangles
@@ -136,7 +136,7 @@ class Relighting:
         self._points, self._shares = _with_rings(np.asarray((at + 0.5) / 2 - 0.5, np.float32))
         depth = -points[:, 2]
         self._depth = np.concatenate([depth, np.full(len(self._points) - len(depth), depth.min())]).astype(np.float32)
-        self._triangles = _wound(self._points)
+        self._triangles = _triangles(self._points)
         self._shape = (photo.shape[0] // 2, photo.shape[1] // 2)
         # what is blown out has no colour that darker light could show
         blown = np.clip((luminance - _BLOWN[0]) / (_BLOWN[1] - _BLOWN[0]), 0, 1)
@@ -184,7 +184,7 @@ def _with_rings(points: Float) -> tuple[Float, Float]:
     return np.concatenate([points, *rings]).astype(np.float32), np.concatenate(shares).astype(np.float32)
 
 
-def _wound(points: Float) -> NDArray[np.int32]:
+def _triangles(points: Float) -> NDArray[np.int32]:
     """The triangles of the face and the rings about it, wound alike."""
     parts, inner = [face_triangles()], np.array(FACE_OVAL)
     for number in range(len(_RINGS)):
@@ -192,7 +192,4 @@ def _wound(points: Float) -> NDArray[np.int32]:
         near, far = np.roll(inner, -1), np.roll(outer, -1)
         parts += [np.stack([inner, far, near], 1), np.stack([inner, outer, far], 1)]
         inner = outer
-    triangles = np.concatenate(parts)
-    a, b, c = (points[triangles[:, k]] for k in range(3))
-    turned = (b - a)[:, 0] * (c - a)[:, 1] - (c - a)[:, 0] * (b - a)[:, 1] < 0
-    return np.where(turned[:, None], triangles[:, [0, 2, 1]], triangles).astype(np.int32)
+    return wound_alike(np.concatenate(parts), points)

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from mooe.decoder.images import blur, sample_weight
-from mooe.decoder.rasterizer import rasterize_flow
+from mooe.decoder.rasterizer import rasterize_flow, wound_alike
 from mooe.decoder.tone import LUMA
 from mooe.errors import WeightsError
 from mooe.face.regions import ARKIT_NAMES
@@ -137,10 +137,7 @@ def face_flow(target: Float, source: Float, depth: Float, shape: tuple[int, int]
     Returns:
         Places in the source ``[h, w, 2]``, and 1 where the face is ``[h, w]``.
     """
-    triangles = face_triangles()
-    a, b, c = (target[triangles[:, k]] for k in range(3))
-    turned = (b - a)[:, 0] * (c - a)[:, 1] - (c - a)[:, 0] * (b - a)[:, 1] < 0
-    wound = np.where(turned[:, None], triangles[:, [0, 2, 1]], triangles).astype(np.int32)
+    wound = wound_alike(face_triangles(), target)
     flow, region = rasterize_flow(wound, np.ones(len(wound), np.uint8), target, source, depth, shape)
     return flow, (region > 0).astype(np.float32)
 
