@@ -199,6 +199,7 @@ class PortraitDecoder:
         layers.draw(frame, flow)
         draw_folds(frame, layers, small, geometry.maps, geometry.moved, portrait.window, factor)
         self._close_openings(frame, photo, lids, flow, geometry, factor)
+        portrait.smile_folds.flatten(frame, small, portrait.shading.smile_gone(geometry.displacement))
         self._shade(frame, portrait.shading.log_gain(geometry.displacement), geometry, factor)
         eyes = portrait.eyes.render(
             layers.fine, geometry.target, geometry.displacement, geometry.rotation, geometry.translation, factor
@@ -208,7 +209,7 @@ class PortraitDecoder:
         )
         for layer in [*eyes, *([mouth] if mouth else [])]:
             lay_over(frame, layer)
-        self._shade(frame, self._relight(layers, geometry), geometry, factor, portrait.relighting.colors)
+        self._shade(frame, self._relight(layers, geometry), geometry, factor)
         if portrait.glasses is not None:
             self._put_on(portrait.glasses, frame, geometry, factor, paste_back)
 
@@ -227,9 +228,7 @@ class PortraitDecoder:
             share = sample_weight(weight, flow)
             lay_over(frame, Layer(rows, columns, worn.sample(flow).astype(np.float32), share[..., None]))
 
-    def _shade(
-        self, frame: Image, gain: Float | None, geometry: _Geometry, factor: float, colors: Float | None = None
-    ) -> None:
+    def _shade(self, frame: Image, gain: Float | None, geometry: _Geometry, factor: float) -> None:
         """Multiply a frame by log luminance ``[size, size]`` of the photograph, which is carried along by the flow."""
         if gain is None:
             return
@@ -237,7 +236,7 @@ class PortraitDecoder:
         part = _shown(np.abs(gain) > 2e-3)
         box = _on_canvas(part, factor)
         if part is not None and box is not None:
-            shade(frame[box], gain[part], colors)
+            shade(frame[box], gain[part], self.portrait.relighting.colors)
 
     def _relight(self, layers: LayeredPhoto, geometry: _Geometry) -> Float:
         """What the light adds to the person, skin, eyes and mouth alike."""

@@ -105,13 +105,13 @@ def shade(image: Image, log_gain: Float, colors: Float | None = None) -> None:
 
     Args:
         image: what is shaded.
-        log_gain: ``[h', w']``.
-        colors: ``[3]``, how much of it each channel takes; all of it if left out.
+        log_gain: ``[h', w', 3]``, or ``[h', w']`` with ``colors``.
+        colors: ``[3]``, how much of it each channel takes.
     """
-    if log_gain.shape != image.shape[:2]:
+    if log_gain.shape[:2] != image.shape[:2]:
         log_gain = resize(log_gain, image.shape[:2])
-    ratios = [cv2.exp(log_gain)] * 3 if colors is None else [cv2.exp(log_gain * share) for share in colors]
-    image[:] = cv2.multiply(image, cv2.merge(ratios), dtype=cv2.CV_8U)
+    ratios = cv2.exp(log_gain) if colors is None else cv2.merge([cv2.exp(log_gain * share) for share in colors])
+    image[:] = cv2.multiply(image, ratios, dtype=cv2.CV_8U)
 
 
 def lay_over(frame: Image, layer: Layer) -> None:

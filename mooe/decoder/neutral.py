@@ -32,6 +32,9 @@ _PLAIN = ("mouthSmile", "mouthUpperUp", "mouthLowerDown", "mouthStretch", "mouth
 _DOUBTFUL = ("mouth", "jaw", "cheek")
 _PLAIN_DEAD_ZONE, _DOUBTFUL_DEAD_ZONE = 0.05, 0.40
 _LIP_REACH = 0.11  # how far closing the lips moves the skin around them, head-frame units
+_LIP_RED = 0.08  # and the height of their red
+_FULLER = (0.022, 0.028)  # what stretched upper and lower lips get back of it, as of three people who stop smiling
+_WIDE_SMILE = 0.16  # opening of a wide smile
 _LIP_RIM = 0.06  # of the red of the lips about their inner edge
 # Depth of people's lower lips below the line between the mouth's corners, against the middle's, by lip pair (207 frames
 # of films of open mouths); jaws of the shape table pull it to a point
@@ -43,7 +46,9 @@ _POINTED, _NARROW = 0.12, 0.25
 _WIDEST, _LEAST_WIDER, _WIDE_EYE = 1.4, 0.25, 0.54
 _LID_SCALE = (0.35, 2.2)
 _REST_NEAR, _REST_FAR = 0.12, 0.5  # distance from the lips within which an expression is taken away whole, and less
-_REST_LEAST = 0.4  # share of it taken away far from the lips: a face's outline is the person's, not the smile's
+# Share of it taken away far from the lips: a face's outline is the person's, not the smile's, but that of an open jaw
+# is mostly the jaw's
+_REST_LEAST, _JAW_LEAST = 0.4, 0.75
 _FROWN_AT_REST = 0.2  # weight of browDown that a resting face may read
 # What lets go of a photographed frown of weight 1, and of what a photographed smile leaves about the mouth's corners
 _FROWN_RELIEF = {"browDown": -0.8, "browInnerUp": 0.3, "browOuterUp": 0.3, "eyeSquint": -0.6, "eyeWide": 1.0}
@@ -56,7 +61,7 @@ def _lip_falloff() -> tuple[Float, Float]:
     points = canonical_points()
     middle = (points[UPPER_LIP] + points[LOWER_LIP]) / 2
     weights = []
-    for members, side in ((UPPER_LIP, 1.0), (LOWER_LIP, -1.0)):
+    for members, side, whole in ((UPPER_LIP, 1.0, 0.03), (LOWER_LIP, -1.0, 0.10)):
         distance = np.linalg.norm(points[:, None, :2] - points[members][None, :, :2], axis=-1)
         nearest = distance.min(1)
         share = np.exp(-((distance / 0.05) ** 2)) + 1e-12
@@ -66,7 +71,7 @@ def _lip_falloff() -> tuple[Float, Float]:
         on_side[members] = 1.0
         other = LOWER_LIP if side > 0 else UPPER_LIP
         on_side[other] = 0.0
-        reach = np.exp(-((np.maximum(nearest - 0.03, 0) / _LIP_REACH) ** 2))
+        reach = np.exp(-((np.maximum(nearest - whole, 0) / _LIP_REACH) ** 2))
         reach[[LIPS_INNER[0], LIPS_INNER[10]]] = 0.0
         exact = np.zeros_like(share)
         exact[members, np.arange(len(members))] = 1.0
@@ -78,6 +83,13 @@ def _lip_falloff() -> tuple[Float, Float]:
 _UPPER_FALLOFF, _LOWER_FALLOFF = _lip_falloff()
 
 
+def _lip_fullness() -> Float:
+    """By how much closing an open smile makes the lips fuller, upwards, ``[478]``, at most."""
+    edge = np.clip(_LIP_DISTANCE / _LIP_RED, 0, 1)
+    upper, lower = _UPPER_FALLOFF.sum(1), _LOWER_FALLOFF.sum(1)
+    return np.asarray((_FULLER[0] * upper - _FULLER[1] * lower) * edge, np.float32)
+
+
 def _lip_distance() -> Float:
     """Distance of each point of the canonical face from the lips' inner edge, seen from the front, ``[478]``."""
     points = canonical_points()
@@ -86,6 +98,7 @@ def _lip_distance() -> Float:
 
 
 _LIP_DISTANCE = _lip_distance()
+_FULLNESS = _lip_fullness()
 
 
 def _rest_share() -> Float:
@@ -96,6 +109,7 @@ def _rest_share() -> Float:
 
 
 _REST_SHARE = _rest_share()
+_JAW = np.array([name.startswith("jaw") for name in ARKIT_NAMES])
 
 
 def _spread_lips(points: Float, up: Float, down: Float) -> Float:
@@ -184,11 +198,20 @@ def neutral_points(points: Float, weights: Float) -> Float:
     Returns:
         float32 ``[478, 3]`` in the head frame.
     """
-    neutral = points - _REST_SHARE * np.tensordot(weights, arkit_shapes(), 1).astype(np.float32)
+    jaw, others = (np.tensordot(np.where(part, weights, 0), arkit_shapes(), 1) for part in (_JAW, ~_JAW))
+    neutral = (points - np.maximum(_REST_SHARE, _JAW_LEAST) * jaw - _REST_SHARE * others).astype(np.float32)
     gap = neutral[UPPER_LIP] - neutral[LOWER_LIP]
     gap[:, [0, 2]] = 0.0
     closed = _spread_lips(neutral, -0.45 * gap, 0.55 * gap)
+    closed[:, 1] += _stretched(points, weights) * _FULLNESS
     return closed.astype(np.float32)
+
+
+def _stretched(points: Float, weights: Float) -> float:
+    """How far an open smile has drawn the lips out, 0 to 1."""
+    smile = float(np.mean([weights[ARKIT_NAMES.index(f"mouthSmile{side}")] for side in ("Left", "Right")]))
+    gap = float((points[UPPER_LIP, 1] - points[LOWER_LIP, 1])[len(UPPER_LIP) // 2])
+    return min(smile, 1.0) * float(np.clip(gap / _WIDE_SMILE, 0, 1))
 
 
 def lift_lips(points: Float, height: float) -> Float:

@@ -26,6 +26,7 @@ from mooe.decoder.neutral import (
 )
 from mooe.decoder.relighting import Relighting
 from mooe.decoder.shading import ExpressionShading
+from mooe.decoder.smile_folds import SmileFolds
 from mooe.decoder.tone import PortraitTone
 from mooe.errors import PortraitError
 from mooe.face.alignment import HeadAlignment
@@ -110,6 +111,12 @@ class SourcePortrait:
         """:attr:`bare_native` as person and background."""
         window = resize(self.window, self.native.shape)[..., None]
         return separate(self.bare_native, self.landmarks / self.crop.scale, window)
+
+    @cached_property
+    def smile_folds(self) -> SmileFolds:
+        """What flattens the folds of the photograph's smile, read from :attr:`bare_native`."""
+        scale = self.crop.scale
+        return SmileFolds(self.bare_native, self.landmarks / scale, self.shading.smile, self.alignment.scale / scale)
 
     @cached_property
     def fine_frame_glasses(self) -> FinePhoto:

@@ -3,7 +3,8 @@
 An expression changes the shading of the skin besides moving it: folds beside the nose, lines on the forehead. As in
 expression ratio images (Liu, Shan and Zhang, 2001) the photograph is multiplied by a ratio for each movement, here a
 map of log luminance on the canonical face, learned from photographs or drawn where wrinkles lie, plus the person's own
-fine shading at that place, which the movement deepens or smooths out.
+fine shading at that place, which the movement deepens or smooths out. What a photographed smile folds is flattened by
+:mod:`mooe.decoder.smile_folds`.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ MOVEMENTS: dict[str, dict[str, float]] = {
     "sneer": {"noseSneer": 1.0},
     "frown": {"mouthFrown": 1.0},
 }
+_SMILE = list(MOVEMENTS).index("smile")
 _RIDGE = 0.02  # share of the shapes' mean size; keeps shapes that look alike from cancelling out
 _MOST = 1.4  # activation beyond which skin folds no deeper
 _OWN_LIMIT = 0.15  # log luminance
@@ -48,9 +50,10 @@ def canonical_pixels(size: int) -> Float:
 
 
 @lru_cache(maxsize=1)
-def _maps() -> dict[str, Float]:
+def expression_maps() -> dict[str, Float]:
     from safetensors.numpy import load
 
+    """The shipped maps by name: ``ratio`` and ``own`` ``[movement, size, size]``, ``fold`` ``[size, size]``."""
     path = resources.files("mooe").joinpath("assets/expression_shading.safetensors")
     try:
         return {name: table.astype(np.float32) for name, table in load(path.read_bytes()).items()}
@@ -103,7 +106,7 @@ class ExpressionShading:
     ) -> None:
         self._frown = frown
         self._shown = movement_strengths(shown)
-        tables = _maps()
+        tables = expression_maps()
         size = tables["ratio"].shape[-1]
         target = (landmarks[:468, :2] - 0.5).astype(np.float32)
         depth = np.ascontiguousarray(landmarks[:468, 2], np.float32)
@@ -117,10 +120,20 @@ class ExpressionShading:
             ]
         )
 
+    @property
+    def smile(self) -> float:
+        """Weight of the photographed smile."""
+        return float(self._shown[_SMILE])
+
+    def smile_gone(self, displacement: Float) -> float:
+        """How much of the photographed smile is gone, 0 to 1, in a face ``[478, 3]``."""
+        return max(1 - float(movement_strengths(displacement)[_SMILE]) / max(self.smile, 1e-3), 0.0)
+
     def log_gain(self, displacement: Float) -> Float | None:
         """Log luminance to add to each pixel of the photograph before it is warped, ``[size, size]``; None for none."""
         strengths = movement_strengths(displacement, self._frown)
         change = np.where(strengths < self._shown, _SMOOTHING, 1.0).astype(np.float32) * (strengths - self._shown)
+        change[_SMILE] = max(change[_SMILE], 0)  # the folds of a smile that goes are filled apart
         if np.abs(change).max() < 1e-3:
             return None
         return np.asarray(np.tensordot(change, self._basis, 1), np.float32)

@@ -4,7 +4,7 @@ Two kinds of map on the canonical face, one pair a movement. ``ratio``: change o
 of a smile are learned from photographs by ridge regression of their fine shading on a tracker's readings, with the
 portraits' sex and mirrored pictures beside them; wrinkles, which lie elsewhere in every face and average out, are drawn
 along the lines on which the Facial Action Coding System finds them. ``own``: how far a movement deepens the dark lines
-that a face has there already.
+that a face has there already. And one map ``fold``: where smiles fold, from the nose past the corners of the mouth.
 
     python training/assets/make_expression_shading.py --portraits FOLDER
 
@@ -152,8 +152,15 @@ def _corner_lines(canvas: Canvas) -> Float:
     return canvas.mirrored(canvas.wrinkle(down, 0.8, 1.5)) + canvas.wrinkle(chin, 0.35, 2.0)
 
 
+def smile_folds(canvas: Canvas) -> Float:
+    """Where smiles fold, ``[SIZE, SIZE]`` in 0..1, lips left out."""
+    line = (203, 206, 216, 205, 92, 61, 57, 202, 210, 212, 214, 423, 426, 436, 425, 322, 291, 287, 422, 430, 432, 434)
+    near = cv2.GaussianBlur(np.minimum(1.5 * canvas.near(line, 0.08), 1), (0, 0), 3.0)
+    return near * (1 - canvas.near(LIPS_OUTER + LIPS_INNER, 0.05))
+
+
 def shading_tables(smile: Float) -> dict[str, NDArray[np.float16]]:
-    """The shipped tables ``ratio`` and ``own``, float16 ``[movement, SIZE, SIZE]``."""
+    """The shipped tables ``ratio`` and ``own``, float16 ``[movement, SIZE, SIZE]``, and ``fold`` ``[SIZE, SIZE]``."""
     canvas = Canvas()
     forehead = canvas.near((151, 108, 337, 69, 299, 104, 333), 0.16)
     brows = canvas.near((9, 8, 107, 336, 168), 0.12)
@@ -181,6 +188,7 @@ def shading_tables(smile: Float) -> dict[str, NDArray[np.float16]]:
     return {
         "ratio": np.stack([ratio[name] for name in MOVEMENTS]).astype(np.float16),
         "own": np.stack([own[name] for name in MOVEMENTS]).astype(np.float16),
+        "fold": smile_folds(canvas).astype(np.float16),
     }
 
 
