@@ -43,7 +43,7 @@ _PROFILE_GAP = 0.06  # opening from which on a lip is rounded wholly
 # Missing depth, against the middle's, up to which a lip is pointed, and from which the mouth is narrow on purpose
 _POINTED, _NARROW = 0.12, 0.25
 # An eye opens at most so much wider than in the photograph: up to a height of about half its width, as people's do
-_WIDEST, _LEAST_WIDER, _WIDE_EYE = 1.4, 0.25, 0.54
+_WIDEST, _LEAST_WIDER, _WIDE_EYE = 1.4, 0.22, 0.50
 _LID_SCALE = (0.35, 2.2)
 _REST_NEAR, _REST_FAR = 0.12, 0.5  # distance from the lips within which an expression is taken away whole, and less
 # Share of it taken away far from the lips: a face's outline is the person's, not the smile's, but that of an open jaw
@@ -53,6 +53,10 @@ _FROWN_AT_REST = 0.2  # weight of browDown that a resting face may read
 # What lets go of a photographed frown of weight 1, and of what a photographed smile leaves about the mouth's corners
 _FROWN_RELIEF = {"browDown": -0.8, "browInnerUp": 0.3, "browOuterUp": 0.3, "eyeSquint": -0.6, "eyeWide": 1.0}
 _SMILE_RELIEF = {"mouthSmile": -0.24, "mouthDimple": -0.18}
+# What opens eyes again that a smile of weight 1 has narrowed, as those of three people who stop smiling; to a height of
+# this share of their width, and from what distance of that on less
+_SMILING_EYES = {"eyeWide": 0.45, "eyeSquint": -0.5}
+_OPEN_EYE, _OPENING = 0.42, 0.08
 _SMILE_AT_REST = 0.1  # weight of mouthSmile that a resting face may read
 
 
@@ -204,14 +208,30 @@ def neutral_points(points: Float, weights: Float) -> Float:
     gap[:, [0, 2]] = 0.0
     closed = _spread_lips(neutral, -0.45 * gap, 0.55 * gap)
     closed[:, 1] += _stretched(points, weights) * _FULLNESS
+    closed += _opened_eyes(points, weights)
     return closed.astype(np.float32)
+
+
+def _smile(weights: Float) -> float:
+    """Weight of the smile in ARKit weights ``[52]``, at most 1."""
+    return min(float(np.mean([weights[ARKIT_NAMES.index(f"mouthSmile{side}")] for side in ("Left", "Right")])), 1.0)
 
 
 def _stretched(points: Float, weights: Float) -> float:
     """How far an open smile has drawn the lips out, 0 to 1."""
-    smile = float(np.mean([weights[ARKIT_NAMES.index(f"mouthSmile{side}")] for side in ("Left", "Right")]))
     gap = float((points[UPPER_LIP, 1] - points[LOWER_LIP, 1])[len(UPPER_LIP) // 2])
-    return min(smile, 1.0) * float(np.clip(gap / _WIDE_SMILE, 0, 1))
+    return _smile(weights) * float(np.clip(gap / _WIDE_SMILE, 0, 1))
+
+
+def _opened_eyes(points: Float, weights: Float) -> Float:
+    """What opens the eyes that a smile has narrowed, ``[478, 3]``; eyes that are open stay as they are."""
+    openings = [
+        (points[ring[12], 1] - points[ring[4], 1]) / max(float(np.linalg.norm(points[ring[0]] - points[ring[8]])), 1e-4)
+        for ring in (RIGHT_EYE, LEFT_EYE)
+    ]
+    narrow = np.clip((_OPEN_EYE - np.mean(openings)) / _OPENING, 0, 1)
+    smile = narrow * _smile(weights) ** 2  # a smile that is half as wide narrows them little
+    return smile * arkit_to_displacement(arkit_vector(_SMILING_EYES))
 
 
 def lift_lips(points: Float, height: float) -> Float:
