@@ -85,6 +85,7 @@ def _filling(photo: NDArray[np.uint8], landmarks: Float, smile: float, eye_dista
     size = tables["fold"].shape[-1]
     grid, face = face_flow(target, canonical_pixels(size), depth, (photo.shape[0], photo.shape[1]))
     usual, where = (sample_weight(table, grid) for table in (tables["ratio"][0], tables["fold"]))
+    usual = usual * where  # beyond the folds it is people's mean, and takes likeness away
     pixels = photo.astype(np.float32)
     smooth = blur(pixels, _GRAIN * eye_distance)
     logs, raw = (np.log(image @ LUMA + _DARK) for image in (smooth, pixels))
