@@ -33,7 +33,8 @@ _DOUBTFUL = ("mouth", "jaw", "cheek")
 _PLAIN_DEAD_ZONE, _DOUBTFUL_DEAD_ZONE = 0.05, 0.40
 _LIP_REACH = 0.11  # how far closing the lips moves the skin around them, head-frame units
 _LIP_RED = 0.08  # and the height of their red
-_FULLER = (0.022, 0.028)  # what stretched upper and lower lips get back of it, as of three people who stop smiling
+_FULLER = (0.032, 0.038)  # what stretched upper and lower lips get back of it, as of three people who stop smiling
+_CORNERS = 0.016  # how far the shape of a smile lifts the corners of a mouth more than those people's smiles do
 _WIDE_SMILE = 0.16  # opening of a wide smile
 _LIP_RIM = 0.06  # of the red of the lips about their inner edge
 # Depth of people's lower lips below the line between the mouth's corners, against the middle's, by lip pair (207 frames
@@ -55,7 +56,7 @@ _FROWN_RELIEF = {"browDown": -0.8, "browInnerUp": 0.3, "browOuterUp": 0.3, "eyeS
 _SMILE_RELIEF = {"mouthSmile": -0.24, "mouthDimple": -0.18}
 # What opens eyes again that a smile of weight 1 has narrowed, as those of three people who stop smiling; to a height of
 # this share of their width, and from what distance of that on less
-_SMILING_EYES = {"eyeWide": 0.45, "eyeSquint": -0.5}
+_SMILING_EYES = {"eyeWide": 0.38, "eyeSquint": -0.42}
 _OPEN_EYE, _OPENING = 0.42, 0.08
 _SMILE_AT_REST = 0.1  # weight of mouthSmile that a resting face may read
 
@@ -94,6 +95,14 @@ def _lip_fullness() -> Float:
     return np.asarray((_FULLER[0] * upper - _FULLER[1] * lower) * edge, np.float32)
 
 
+def _corner_reach() -> Float:
+    """How much of a motion of the mouth's corners each point takes, ``[478]``."""
+    points = canonical_points()[:, :2]
+    corners = points[[LIPS_INNER[0], LIPS_INNER[10]]]
+    distance = np.linalg.norm(points[:, None] - corners[None], axis=-1).min(1)
+    return np.asarray(np.exp(-((distance / _LIP_REACH) ** 2)), np.float32)
+
+
 def _lip_distance() -> Float:
     """Distance of each point of the canonical face from the lips' inner edge, seen from the front, ``[478]``."""
     points = canonical_points()
@@ -103,6 +112,7 @@ def _lip_distance() -> Float:
 
 _LIP_DISTANCE = _lip_distance()
 _FULLNESS = _lip_fullness()
+_CORNER_REACH = _corner_reach()
 
 
 def _rest_share() -> Float:
@@ -207,7 +217,7 @@ def neutral_points(points: Float, weights: Float) -> Float:
     gap = neutral[UPPER_LIP] - neutral[LOWER_LIP]
     gap[:, [0, 2]] = 0.0
     closed = _spread_lips(neutral, -0.45 * gap, 0.55 * gap)
-    closed[:, 1] += _stretched(points, weights) * _FULLNESS
+    closed[:, 1] += _stretched(points, weights) * _FULLNESS + _CORNERS * _smile(weights) * _CORNER_REACH
     closed += _opened_eyes(points, weights)
     return closed.astype(np.float32)
 

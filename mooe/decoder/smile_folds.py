@@ -3,7 +3,8 @@
 When a smile goes, the folds from the nose past the corners of the mouth flatten. A photograph keeps them: they are
 found as long dark lines where smiles fold, so that moles, pores and the hairs of a beard are left alone, and besides
 the shade goes that smiles usually bring there. Each colour moves towards that of the skin around, so that a warm
-shadow does not glow, and never beyond it, so that there are no bright streaks.
+shadow does not glow, and never beyond it, so that there are no bright streaks. And lips that a smile has stretched pale
+get their colour back.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from mooe.decoder.images import blur, enlarge_flow_part, resize_bytes, sample_we
 from mooe.decoder.rasterizer import rasterize_polygon
 from mooe.decoder.shading import canonical_pixels, expression_maps, face_flow
 from mooe.decoder.tone import LUMA
-from mooe.face.regions import LIPS_OUTER
+from mooe.face.regions import LIPS_INNER, LIPS_OUTER
 
 Float = NDArray[np.float32]
 
@@ -25,6 +26,7 @@ _FINEST = 200.0  # pixels an eye distance: finer detail is left alone
 # fold, the rim of the lips' red, the end of the face
 _GRAIN, _BESIDE, _AROUND, _LENGTH, _RIM, _EDGE = 0.005, 0.06, 0.20, 0.16, 0.03, 0.02
 _DIRECTIONS = 12
+_BLUSH = 0.2  # by which share lips at rest differ more from the skin than smiling ones, of three people
 _SURE = 1.15  # so that a line's middle counts whole
 _PLAIN = 0.6  # weight of a smile from which on the folds found are filled wholly
 _DARK = 12.0  # grey levels added before the logarithm, so that black is not infinitely dark
@@ -89,8 +91,10 @@ def _filling(photo: NDArray[np.uint8], landmarks: Float, smile: float, eye_dista
     pixels = photo.astype(np.float32)
     smooth = blur(pixels, _GRAIN * eye_distance)
     logs, raw = (np.log(image @ LUMA + _DARK) for image in (smooth, pixels))
-    lips = blur(rasterize_polygon(landmarks[list(LIPS_OUTER), :2] - 0.5, face.shape), _RIM * eye_distance)
-    skin = face * (1 - np.clip(lips, 0, 1)) ** 2
+    outer, inner = (
+        rasterize_polygon(landmarks[list(ring), :2] - 0.5, face.shape) for ring in (LIPS_OUTER, LIPS_INNER)
+    )
+    skin = face * (1 - np.clip(blur(outer, _RIM * eye_distance), 0, 1)) ** 2
     for _ in range(2):  # folds are no part of what lies beside them
         beside = _mean(logs, skin, _BESIDE * eye_distance)
         valley = np.maximum(beside - logs, 0)
@@ -104,8 +108,10 @@ def _filling(photo: NDArray[np.uint8], landmarks: Float, smile: float, eye_dista
     filled = line * (around - pixels) + (1 - line) * shade * (around - smooth)
     filled = np.minimum(filled, np.maximum(around - pixels, 0))
     lit = pixels * (np.exp(-smile * np.maximum(usual, 0))[..., None] - 1)
+    lips = blur(outer * (1 - inner), _GRAIN * eye_distance)[..., None]
+    blush = _BLUSH * min(smile / _PLAIN, 1.0) * lips * np.minimum(pixels - around, 0)
     soft = blur(face, _EDGE * eye_distance) * face
-    return np.asarray(soft[..., None] * (filled + (1 - line) * lit), np.float32)
+    return np.asarray(soft[..., None] * (filled + (1 - line) * lit + blush), np.float32)
 
 
 def _mean(image: Float, weight: Float, sigma: float) -> Float:
