@@ -35,6 +35,7 @@ _LIP_REACH = 0.11  # how far closing the lips moves the skin around them, head-f
 _LIP_RED = 0.08  # and the height of their red
 _FULLER = (0.032, 0.038)  # what stretched upper and lower lips get back of it, as of three people who stop smiling
 _CORNERS = 0.016  # how far the shape of a smile lifts the corners of a mouth more than those people's smiles do
+_SLIGHT = 0.3  # weight up to which a smile is slight
 _WIDE_SMILE = 0.16  # opening of a wide smile
 _LIP_RIM = 0.06  # of the red of the lips about their inner edge
 # Depth of people's lower lips below the line between the mouth's corners, against the middle's, by lip pair (207 frames
@@ -57,7 +58,7 @@ _SMILE_RELIEF = {"mouthSmile": -0.24, "mouthDimple": -0.18}
 # What opens eyes again that a smile of weight 1 has narrowed, as those of three people who stop smiling; to a height of
 # this share of their width, and from what distance of that on less
 _SMILING_EYES = {"eyeWide": 0.38, "eyeSquint": -0.42}
-_OPEN_EYE, _OPENING = 0.42, 0.08
+_OPEN_EYE, _OPENING = 0.38, 0.08
 _SMILE_AT_REST = 0.1  # weight of mouthSmile that a resting face may read
 
 
@@ -217,7 +218,7 @@ def neutral_points(points: Float, weights: Float) -> Float:
     gap = neutral[UPPER_LIP] - neutral[LOWER_LIP]
     gap[:, [0, 2]] = 0.0
     closed = _spread_lips(neutral, -0.45 * gap, 0.55 * gap)
-    closed[:, 1] += _stretched(points, weights) * _FULLNESS + _CORNERS * _smile(weights) * _CORNER_REACH
+    closed[:, 1] += _stretched(points, weights) * _FULLNESS + _CORNERS * _broad_smile(weights) * _CORNER_REACH
     closed += _opened_eyes(points, weights)
     return closed.astype(np.float32)
 
@@ -225,6 +226,11 @@ def neutral_points(points: Float, weights: Float) -> Float:
 def _smile(weights: Float) -> float:
     """Weight of the smile in ARKit weights ``[52]``, at most 1."""
     return min(float(np.mean([weights[ARKIT_NAMES.index(f"mouthSmile{side}")] for side in ("Left", "Right")])), 1.0)
+
+
+def _broad_smile(weights: Float) -> float:
+    """How much there is of what only broad smiles do, 0 to 1."""
+    return max((_smile(weights) - _SLIGHT) / (1 - _SLIGHT), 0.0) ** 2
 
 
 def _stretched(points: Float, weights: Float) -> float:
@@ -240,8 +246,7 @@ def _opened_eyes(points: Float, weights: Float) -> Float:
         for ring in (RIGHT_EYE, LEFT_EYE)
     ]
     narrow = np.clip((_OPEN_EYE - np.mean(openings)) / _OPENING, 0, 1)
-    smile = narrow * _smile(weights) ** 2  # a smile that is half as wide narrows them little
-    return smile * arkit_to_displacement(arkit_vector(_SMILING_EYES))
+    return narrow * _broad_smile(weights) * arkit_to_displacement(arkit_vector(_SMILING_EYES))
 
 
 def lift_lips(points: Float, height: float) -> Float:
