@@ -57,7 +57,7 @@ _FROWN_RELIEF = {"browDown": -0.8, "browInnerUp": 0.3, "browOuterUp": 0.3, "eyeS
 _SMILE_RELIEF = {"mouthSmile": -0.24, "mouthDimple": -0.18}
 # What opens eyes again that a smile of weight 1 has narrowed, as those of three people who stop smiling; to a height of
 # this share of their width, and from what distance of that on less
-_SMILING_EYES = {"eyeWide": 0.38, "eyeSquint": -0.42}
+_SMILING_EYES = {"eyeWide": 0.25, "eyeSquint": -0.28}
 _OPEN_EYE, _OPENING = 0.38, 0.08
 _SMILE_AT_REST = 0.1  # weight of mouthSmile that a resting face may read
 
