@@ -1,4 +1,4 @@
-"""Laws of the folds that a photographed smile leaves when it goes."""
+"""Laws of a photographed smile that goes: the folds it leaves, the lips it stretched, the eyes it narrowed."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import pytest
 from mooe.decoder import PortraitDecoder, SourcePortrait, encode_portrait
 from mooe.decoder.smile_folds import SmileFolds
 from mooe.face.regions import ARKIT_NAMES, LIP_PAIRS
+from mooe.face.topology import arkit_to_displacement, arkit_vector
 from mooe.face.tracker import Face, FaceTracker
 from mooe.media.images import read_image
 
@@ -125,14 +126,37 @@ class TestSmileFolds:
             assert np.abs(near.mean((0, 1)) - small[y - 1 : y + 2, x - 1 : x + 2].mean((0, 1))).max() < 12
 
 
+def at_rest(smiling: np.ndarray, face: Face, **weights: float) -> np.ndarray:
+    """The neutral face of a photograph that is said to show these shapes on both sides."""
+    expression = np.zeros(len(ARKIT_NAMES), np.float32)
+    for name, weight in weights.items():
+        expression[[i for i, known in enumerate(ARKIT_NAMES) if known.startswith(name)]] = weight
+    return encode_portrait(smiling, face, 256, expression).neutral
+
+
+class TestEyes:
+    def test_only_a_broad_smile_has_narrowed_them(self, smiling: np.ndarray, face: Face) -> None:
+        def height(smile: float) -> float:
+            rest = at_rest(smiling, face, mouthSmile=smile)
+            return float((rest[[159, 386], 1] - rest[[145, 374], 1]).mean())
+
+        none, slight, broad = height(0.0), height(0.25), height(1.0)
+        assert none <= slight < broad
+        assert broad - none > 6 * (slight - none)
+
+
+class TestJaw:
+    def test_an_open_jaw_shortens_the_whole_outline_again(self, smiling: np.ndarray, face: Face) -> None:
+        chin = [at_rest(smiling, face, jawOpen=weight)[152, 1] for weight in (0.0, 0.5)]
+        shape = arkit_to_displacement(arkit_vector({"jawOpen": 0.5}))[152, 1]
+        assert chin[1] - chin[0] > -0.6 * shape > 0
+
+
 class TestLips:
     def test_lips_drawn_out_by_an_open_smile_get_fuller(self, smiling: np.ndarray, face: Face) -> None:
-        smile = [i for i, name in enumerate(ARKIT_NAMES) if name.startswith("mouthSmile")]
-        weights = [np.zeros(len(ARKIT_NAMES), np.float32) for _ in range(2)]
-        weights[1][smile] = 0.8
         red = []
-        for expression in weights:
-            neutral = encode_portrait(smiling, face, 256, expression).neutral
+        for smile in (0.0, 0.8):
+            neutral = at_rest(smiling, face, mouthSmile=smile)
             red.append((neutral[0, 1] - neutral[13, 1]) + (neutral[14, 1] - neutral[17, 1]))
             assert np.abs(neutral[UPPER, 1] - neutral[LOWER, 1]).max() < 0.02
         assert red[1] > red[0] + 0.01
