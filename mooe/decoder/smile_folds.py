@@ -25,6 +25,7 @@ _FINEST = 200.0  # pixels an eye distance: finer detail is left alone
 # Widths in eye distances: grain of the skin, a fold's surroundings and those of the whole furrow, the least length of a
 # fold, the rim of the lips' red, the end of the face
 _GRAIN, _BESIDE, _AROUND, _LENGTH, _RIM, _EDGE = 0.005, 0.06, 0.20, 0.16, 0.03, 0.02
+_REACH = 0.75  # how far from the lips there are folds and what they are filled with
 _DIRECTIONS = 12
 _BLUSH = 0.2  # by which share lips at rest differ more from the skin than smiling ones, of three people
 _SURE = 1.15  # so that a line's middle counts whole
@@ -49,7 +50,13 @@ class SmileFolds:
         scale = min(1.0, _FINEST / eye_distance)
         shape = tuple(max(round(side * scale), 1) for side in photo.shape[:2])
         small = photo if scale == 1.0 else resize_bytes(photo, shape)
-        self._filled = _filling(small, landmarks * scale, smile, eye_distance * scale)
+        lips, reach = landmarks[list(LIPS_OUTER), :2] * scale, _REACH * eye_distance * scale
+        low = np.clip((lips.min(0) - reach).astype(int), 0, np.array(shape[::-1]) - 1)
+        high = np.ceil(lips.max(0) + reach).astype(int)
+        part = small[low[1] : high[1], low[0] : high[0]]
+        moved = landmarks * np.float32(scale) - np.array([*low, 0], np.float32)
+        self._side, self._corner = shape[0], low.astype(np.float32)
+        self._filled = _filling(part, moved, smile, eye_distance * scale)
         seen = np.abs(self._filled).max(-1) > _SEEN
         self._there = cv2.dilate(seen.astype(np.uint8), np.ones((3, 3), np.uint8)).astype(np.float32)
 
@@ -61,7 +68,7 @@ class SmileFolds:
             flow: places in the head crop, ``[h, w, 2]``, pixel indices at the flow's scale.
             share: how much of the folds is filled, 0..1.
         """
-        seen = sample_weight(self._there, _rescaled(flow, len(self._there) / len(flow))) > 0
+        seen = sample_weight(self._there, self._places(flow, len(flow))) > 0
         rows, columns = np.flatnonzero(seen.any(1)), np.flatnonzero(seen.any(0))
         if share <= 0 or not len(rows):
             return
@@ -69,14 +76,14 @@ class SmileFolds:
         box = slice(int(rows[0] * factor), int((rows[-1] + 1) * factor)), slice(
             int(columns[0] * factor), int((columns[-1] + 1) * factor)
         )
-        at = _rescaled(enlarge_flow_part(flow, factor, *box), len(self._there) / len(frame))
+        at = self._places(enlarge_flow_part(flow, factor, *box), len(frame))
         filled = frame[box] + sample_weight(self._filled, at) * np.float32(share)
         frame[box] = np.clip(np.rint(filled), 0, 255).astype(np.uint8)
 
-
-def _rescaled(flow: Float, factor: float) -> Float:
-    """Pixel indices in an image that is ``factor`` times as large."""
-    return np.asarray((flow + np.float32(0.5)) * np.float32(factor) - np.float32(0.5), np.float32)
+    def _places(self, flow: Float, side: int) -> Float:
+        """Where pixel indices of a head crop of ``side`` pixels lie in the maps."""
+        factor = np.float32(self._side / side)
+        return np.asarray((flow + np.float32(0.5)) * factor - np.float32(0.5) - self._corner, np.float32)
 
 
 def _filling(photo: NDArray[np.uint8], landmarks: Float, smile: float, eye_distance: float) -> Float:
