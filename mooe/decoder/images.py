@@ -100,18 +100,17 @@ def mix(first: Image, second: Image, weight: float) -> Image:
     return np.asarray(cv2.addWeighted(first, 1 - weight, second, weight, 0), np.uint8)
 
 
-def shade(image: Image, log_gain: Float, colors: Float | None = None) -> None:
+def shade(image: Image, log_gain: Float, colors: Float) -> None:
     """Multiply ``image`` ``[h, w, 3]`` in place by the exponential of ``log_gain``, scaled to its shape.
 
     Args:
         image: what is shaded.
-        log_gain: ``[h', w', 3]``, or ``[h', w']`` with ``colors``.
+        log_gain: ``[h', w']``.
         colors: ``[3]``, how much of it each channel takes.
     """
-    if log_gain.shape[:2] != image.shape[:2]:
+    if log_gain.shape != image.shape[:2]:
         log_gain = resize(log_gain, image.shape[:2])
-    ratios = cv2.exp(log_gain) if colors is None else cv2.merge([cv2.exp(log_gain * share) for share in colors])
-    image[:] = cv2.multiply(image, ratios, dtype=cv2.CV_8U)
+    image[:] = cv2.multiply(image, cv2.merge([cv2.exp(log_gain * share) for share in colors]), dtype=cv2.CV_8U)
 
 
 def lay_over(frame: Image, layer: Layer) -> None:

@@ -32,12 +32,13 @@ _PLAIN = ("mouthSmile", "mouthUpperUp", "mouthLowerDown", "mouthStretch", "mouth
 _DOUBTFUL = ("mouth", "jaw", "cheek")
 _PLAIN_DEAD_ZONE, _DOUBTFUL_DEAD_ZONE = 0.05, 0.40
 _LIP_REACH = 0.11  # how far closing the lips moves the skin around them, head-frame units
-_LIP_RED = 0.08  # and the height of their red
+_LIP_RIM = 0.06  # of the red of the lips about their inner edge
+_UPPER_WHOLE, _LOWER_WHOLE = 0.03, 0.10  # distance from its inner edge up to which a lip goes with it wholly
+_LIP_RED = 0.08  # height of a lip's red
 _FULLER = (0.032, 0.038)  # what stretched upper and lower lips get back of it, as of three people who stop smiling
 _CORNERS = 0.016  # how far the shape of a smile lifts the corners of a mouth more than those people's smiles do
 _SLIGHT = 0.3  # weight up to which a smile is slight
 _WIDE_SMILE = 0.16  # opening of a wide smile
-_LIP_RIM = 0.06  # of the red of the lips about their inner edge
 # Depth of people's lower lips below the line between the mouth's corners, against the middle's, by lip pair (207 frames
 # of films of open mouths); jaws of the shape table pull it to a point
 _LOWER_PROFILE = np.array([0.37, 0.60, 0.80, 0.94, 1.0, 0.94, 0.80, 0.60, 0.37], np.float32)
@@ -67,7 +68,7 @@ def _lip_falloff() -> tuple[Float, Float]:
     points = canonical_points()
     middle = (points[UPPER_LIP] + points[LOWER_LIP]) / 2
     weights = []
-    for members, side, whole in ((UPPER_LIP, 1.0, 0.03), (LOWER_LIP, -1.0, 0.10)):
+    for members, side, whole in ((UPPER_LIP, 1.0, _UPPER_WHOLE), (LOWER_LIP, -1.0, _LOWER_WHOLE)):
         distance = np.linalg.norm(points[:, None, :2] - points[members][None, :, :2], axis=-1)
         nearest = distance.min(1)
         share = np.exp(-((distance / 0.05) ** 2)) + 1e-12

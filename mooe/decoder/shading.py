@@ -51,9 +51,9 @@ def canonical_pixels(size: int) -> Float:
 
 @lru_cache(maxsize=1)
 def expression_maps() -> dict[str, Float]:
+    """The shipped maps by name: ``ratio`` and ``own`` ``[movement, size, size]``, ``fold`` ``[size, size]``."""
     from safetensors.numpy import load
 
-    """The shipped maps by name: ``ratio`` and ``own`` ``[movement, size, size]``, ``fold`` ``[size, size]``."""
     path = resources.files("mooe").joinpath("assets/expression_shading.safetensors")
     try:
         return {name: table.astype(np.float32) for name, table in load(path.read_bytes()).items()}
