@@ -25,7 +25,7 @@ sys.path.insert(0, str(ROOT))
 
 from bench.tables import show, storable  # noqa: E402
 from mooe.decoder import PortraitDecoder, encode_at_rest  # noqa: E402
-from mooe.decoder.images import blur, sample_weight  # noqa: E402
+from mooe.decoder.images import local_mean, sample_weight  # noqa: E402
 from mooe.decoder.shading import canonical_pixels, expression_maps, face_flow  # noqa: E402
 from mooe.decoder.tone import LUMA  # noqa: E402
 from mooe.errors import MooeError  # noqa: E402
@@ -94,7 +94,7 @@ def shading(image: Image, landmarks: NDArray[np.floating]) -> tuple[NDArray[np.f
     source = np.asarray(landmarks[:468, :2] - 0.5, np.float32)
     flow, skin = face_flow(canonical_pixels(_MAP), source, np.zeros(468, np.float32), (_MAP, _MAP))
     luma = np.log(sample_weight(np.asarray(image @ LUMA, np.float32), flow) + 12)
-    fine, coarse = (blur(luma * skin, sigma) / (blur(skin, sigma) + 1e-3) for sigma in (_FINE, _COARSE))
+    fine, coarse = (local_mean(luma, skin, sigma) for sigma in (_FINE, _COARSE))
     return (fine - coarse) * skin, skin
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,12 +21,14 @@ from mooe.decoder.images import (
     enlarge_flow_part,
     lay_over,
     mix,
+    on_canvas,
     places,
     resize,
     resize_bytes,
     sample,
     sample_weight,
     shade,
+    shown_part,
 )
 from mooe.decoder.mesh import FACE_POINTS, MovedMesh, pose_points
 from mooe.decoder.portrait import SourcePortrait
@@ -199,7 +200,9 @@ class PortraitDecoder:
         layers.draw(frame, flow)
         draw_folds(frame, layers, small, geometry.maps, geometry.moved, portrait.window, factor)
         self._close_openings(frame, photo, lids, flow, geometry, factor)
-        portrait.smile_folds.flatten(frame, small, portrait.shading.smile_gone(geometry.displacement))
+        gone = portrait.shading.smile_gone(geometry.displacement)
+        if gone > 0:
+            portrait.smile_folds.flatten(frame, small, gone)
         self._shade(frame, portrait.shading.log_gain(geometry.displacement), geometry, factor)
         eyes = portrait.eyes.render(
             layers.fine, geometry.target, geometry.displacement, geometry.rotation, geometry.translation, factor
@@ -221,7 +224,7 @@ class PortraitDecoder:
         weight = glasses.native_weight if paste_back else glasses.frame_weight
         worn = portrait.fine_native_glasses if paste_back else portrait.fine_frame_glasses
         flow = self._flow(portrait.points, np.zeros_like(portrait.points), geometry.rotation, geometry.translation)[0]
-        part = _on_canvas(_shown(sample_weight(glasses.frame_weight, flow)), factor)
+        part = on_canvas(shown_part(sample_weight(glasses.frame_weight, flow)), factor)
         if part is not None:
             rows, columns = part
             flow = enlarge_flow_part(flow, factor, rows, columns)
@@ -233,8 +236,8 @@ class PortraitDecoder:
         if gain is None:
             return
         gain = sample_weight(gain, geometry.maps.flow)
-        part = _shown(np.abs(gain) > 2e-3)
-        box = _on_canvas(part, factor)
+        part = shown_part(np.abs(gain) > 2e-3)
+        box = on_canvas(part, factor)
         if part is not None and box is not None:
             shade(frame[box], gain[part], self.portrait.relighting.colors)
 
@@ -275,29 +278,13 @@ class PortraitDecoder:
         darken_lip_line(frame, geometry.target, strength, portrait.alignment.scale, factor)
 
 
-def _shown(weight: NDArray[Any]) -> tuple[slice, slice] | None:
-    """Rows and columns outside which a map ``[h, w]`` is 0; None if it is 0 everywhere."""
-    rows, columns = np.flatnonzero(weight.any(1)), np.flatnonzero(weight.any(0))
-    if not len(rows):
-        return None
-    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
-
-
-def _on_canvas(part: tuple[slice, slice] | None, factor: float) -> tuple[slice, slice] | None:
-    """A part of a frame on a canvas ``factor`` times as large; None if there is none, or not a pixel of it there."""
-    if part is None:
-        return None
-    rows, columns = (slice(int(p.start * factor), int(p.stop * factor)) for p in part)
-    return None if rows.start == rows.stop or columns.start == columns.stop else (rows, columns)
-
-
 def _blend(frame: Image, small: Image, fill: Float, weight: Float, factor: float) -> None:
     """Lay ``fill`` over a frame in place, both as they are at the frame size; finer detail of the frame stays.
 
     The larger the frame, the less of it: what the books learnt at the frame size would blur teeth that are drawn finer.
     """
-    part = _shown(weight)
-    box = _on_canvas(part, factor)
+    part = shown_part(weight)
+    box = on_canvas(part, factor)
     if part is None or box is None:
         return
     change = (fill[part] - small[part]) * (np.clip(weight[part], 0, 1)[..., None] / max(factor, 1.0))

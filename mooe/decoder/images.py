@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import cv2
 import numpy as np
@@ -95,6 +95,11 @@ def blur(image: Float, sigma: float) -> Float:
     return np.asarray(cv2.GaussianBlur(image, (0, 0), sigma), np.float32)
 
 
+def local_mean(image: Float, weight: Float, sigma: float) -> Float:
+    """Weighted Gaussian mean of a map ``[h, w]``; 0 where there is no weight."""
+    return np.asarray(blur(image * weight, sigma) / (blur(weight, sigma) + 1e-3), np.float32)
+
+
 def mix(first: Image, second: Image, weight: float) -> Image:
     """``first`` with ``second`` over it at ``weight`` (0..1)."""
     return np.asarray(cv2.addWeighted(first, 1 - weight, second, weight, 0), np.uint8)
@@ -163,3 +168,19 @@ def fade_window(size: int, free_sides: tuple[bool, bool, bool, bool]) -> Float:
             t = np.clip(distance / (_FADE * size), 0, 1)
             window = window * (t * t * (3 - 2 * t))
     return window[..., None].astype(np.float32)
+
+
+def shown_part(weight: NDArray[Any]) -> tuple[slice, slice] | None:
+    """Rows and columns outside which a map ``[h, w]`` is 0; None if it is 0 everywhere."""
+    rows, columns = np.flatnonzero(weight.any(1)), np.flatnonzero(weight.any(0))
+    if not len(rows):
+        return None
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
+
+
+def on_canvas(part: tuple[slice, slice] | None, factor: float) -> tuple[slice, slice] | None:
+    """A part of a frame on a canvas ``factor`` times as large; None if there is none, or not a pixel of it there."""
+    if part is None:
+        return None
+    rows, columns = (slice(int(p.start * factor), int(p.stop * factor)) for p in part)
+    return None if rows.start == rows.stop or columns.start == columns.stop else (rows, columns)

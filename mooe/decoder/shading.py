@@ -16,7 +16,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mooe.decoder.images import blur, sample_weight
+from mooe.decoder.images import blur, local_mean, sample_weight
 from mooe.decoder.rasterizer import rasterize_flow, wound_alike
 from mooe.decoder.tone import LUMA
 from mooe.errors import WeightsError
@@ -34,6 +34,7 @@ MOVEMENTS: dict[str, dict[str, float]] = {
     "frown": {"mouthFrown": 1.0},
 }
 _SMILE = list(MOVEMENTS).index("smile")
+_NO_SMILE = 1e-3  # weight below which nothing is there that could go
 _RIDGE = 0.02  # share of the shapes' mean size; keeps shapes that look alike from cancelling out
 _MOST = 1.4  # activation beyond which skin folds no deeper
 _OWN_LIMIT = 0.15  # log luminance
@@ -127,7 +128,9 @@ class ExpressionShading:
 
     def smile_gone(self, displacement: Float) -> float:
         """How much of the photographed smile is gone, 0 to 1, in a face ``[478, 3]``."""
-        return max(1 - float(movement_strengths(displacement)[_SMILE]) / max(self.smile, 1e-3), 0.0)
+        if self.smile < _NO_SMILE:
+            return 0.0
+        return max(1 - float(movement_strengths(displacement)[_SMILE]) / self.smile, 0.0)
 
     def log_gain(self, displacement: Float) -> Float | None:
         """Log luminance to add to each pixel of the photograph before it is warped, ``[size, size]``; None for none."""
@@ -159,5 +162,5 @@ def _fine_shading(photo: NDArray[np.uint8], covered: Float, eye_distance: float)
     """Log luminance of the photograph less what varies slowly over the face, ``[h, w]``."""
     luma = np.log(photo.astype(np.float32) @ LUMA + 12.0).astype(np.float32)
     fine = cv2.GaussianBlur(luma, (0, 0), max(0.006 * eye_distance, 0.3))
-    near = blur(luma * covered, 0.05 * eye_distance) / (blur(covered, 0.05 * eye_distance) + 1e-3)
+    near = local_mean(luma, covered, 0.05 * eye_distance)
     return np.asarray(np.minimum(fine - near, 0.0) * covered, np.float32)

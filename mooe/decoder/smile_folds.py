@@ -13,7 +13,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from mooe.decoder.images import blur, enlarge_flow_part, resize_bytes, sample_weight
+from mooe.decoder.images import (
+    blur,
+    enlarge_flow_part,
+    local_mean,
+    on_canvas,
+    resize_bytes,
+    sample_weight,
+    shown_part,
+)
 from mooe.decoder.rasterizer import rasterize_polygon
 from mooe.decoder.shading import canonical_pixels, expression_maps, face_flow
 from mooe.decoder.tone import LUMA
@@ -69,13 +77,10 @@ class SmileFolds:
             share: how much of the folds is filled, 0..1.
         """
         seen = sample_weight(self._there, self._places(flow, len(flow))) > 0
-        rows, columns = np.flatnonzero(seen.any(1)), np.flatnonzero(seen.any(0))
-        if share <= 0 or not len(rows):
-            return
         factor = len(frame) / len(flow)
-        box = slice(int(rows[0] * factor), int((rows[-1] + 1) * factor)), slice(
-            int(columns[0] * factor), int((columns[-1] + 1) * factor)
-        )
+        box = on_canvas(shown_part(seen), factor)
+        if box is None:
+            return
         at = self._places(enlarge_flow_part(flow, factor, *box), len(frame))
         filled = frame[box] + sample_weight(self._filled, at) * np.float32(share)
         frame[box] = np.clip(np.rint(filled), 0, 255).astype(np.uint8)
@@ -103,10 +108,10 @@ def _filling(photo: NDArray[np.uint8], landmarks: Float, smile: float, eye_dista
     )
     skin = face * (1 - np.clip(blur(outer, _RIM * eye_distance), 0, 1)) ** 2
     for _ in range(2):  # folds are no part of what lies beside them
-        beside = _mean(logs, skin, _BESIDE * eye_distance)
+        beside = local_mean(logs, skin, _BESIDE * eye_distance)
         valley = np.maximum(beside - logs, 0)
         skin = skin * np.exp(-valley / _SHADOW)
-    around = np.dstack([_mean(pixels[..., channel], skin, _AROUND * eye_distance) for channel in range(3)])
+    around = np.dstack([local_mean(pixels[..., channel], skin, _AROUND * eye_distance) for channel in range(3)])
     goal = np.log(around @ LUMA + _DARK)
     line = min(smile / _PLAIN, 1.0) * where * _long(valley, eye_distance)
     line = np.clip(line * np.maximum(beside - raw, 0) / np.maximum(goal - raw, _LEAST), 0, 1)
@@ -119,11 +124,6 @@ def _filling(photo: NDArray[np.uint8], landmarks: Float, smile: float, eye_dista
     blush = _BLUSH * min(smile / _PLAIN, 1.0) * lips * np.minimum(pixels - around, 0)
     soft = blur(face, _EDGE * eye_distance) * face
     return np.asarray(soft[..., None] * (filled + (1 - line) * lit + blush), np.float32)
-
-
-def _mean(image: Float, weight: Float, sigma: float) -> Float:
-    """Weighted local mean of a map ``[h, w]``."""
-    return np.asarray(blur(image * weight, sigma) / (blur(weight, sigma) + 1e-3), np.float32)
 
 
 def _long(valley: Float, eye_distance: float) -> Float:
