@@ -81,7 +81,7 @@ class Codebook(nn.Module):
         """
         unit = F.normalize(queries, dim=-1)
         vectors = self.vectors(scale)
-        nearest = (unit @ vectors.T).argmax(-1)
+        nearest = (unit @ vectors.T).max(-1).indices  # argmax takes thrice the time in bfloat16
         chosen = vectors[nearest]
         if not torch.is_grad_enabled() and not self.training:
             return chosen, nearest + self.share(scale).start, queries.new_zeros(())

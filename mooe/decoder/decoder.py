@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from mooe.decoder.background import LayeredPhoto
@@ -36,6 +39,9 @@ from mooe.face.alignment import rotation_matrix
 from mooe.face.regions import LEFT_EYE, LIPS_INNER, RIGHT_EYE
 
 BATCH = 8  # frames that go through the learned stages together
+_MOST_THREADS = 4  # that draw frames; more would wait for the interpreter
+_Item = TypeVar("_Item")
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True)
@@ -111,11 +117,11 @@ class PortraitDecoder:
             paste_back: whole pictures as of :meth:`render_full`, not head crops.
         """
         learned = self.motion is not None or self.appearance is not None
-        batch = BATCH if learned else 1
+        batch = BATCH if learned else _threads()
         for first in range(0, len(displacement), batch):
             part = slice(first, first + batch)
             moments = zip(displacement[part], rotation[part], translation[part], strict=True)
-            yield from self._draw([self._geometry(*moment) for moment in moments], paste_back)
+            yield from self._draw(_each(lambda moment: self._geometry(*moment), moments), paste_back)
 
     def _geometry(self, displacement: Float, rotation: Float, translation: Float) -> _Geometry:
         portrait = self.portrait
@@ -154,8 +160,10 @@ class PortraitDecoder:
         factor = portrait.crop.side / portrait.size if paste_back else 1.0
         canvases = [self._canvas(paste_back) for _ in geometries]
         frames = [frame for _, frame in canvases]
-        for frame, flow, geometry in zip(frames, flows, geometries, strict=True):
-            self._draw_geometry(frame, flow, geometry, factor, paste_back)
+        _each(
+            lambda one: self._draw_geometry(one[0], one[1], one[2], factor, paste_back),
+            zip(frames, flows, geometries, strict=True),
+        )
         if self.appearance is not None:
             small = frames if factor == 1.0 else [resize_bytes(f, maps[0].region.shape) for f in frames]
             appearance = self.appearance
@@ -276,6 +284,21 @@ class PortraitDecoder:
             draw_edge(frame, photo, lids, 0.0, geometry.target[lips], geometry.moved, factor)
         strength = lip_line_strength(geometry.face, portrait.neutral, portrait.mouth.photo_opening)
         darken_lip_line(frame, geometry.target, strength, portrait.alignment.scale, factor)
+
+
+def _threads() -> int:
+    """How many threads draw frames: as many as torch may use."""
+    return min(torch.get_num_threads(), _MOST_THREADS)
+
+
+def _each(function: Callable[[_Item], _Result], items: Iterable[_Item]) -> list[_Result]:
+    """``function`` of each item, on several threads: what takes time in drawing lets go of the interpreter."""
+    given = list(items)
+    workers = min(_threads(), len(given))
+    if workers < 2:
+        return [function(item) for item in given]
+    with ThreadPoolExecutor(workers) as pool:
+        return list(pool.map(function, given))
 
 
 def _blend(frame: Image, small: Image, fill: Float, weight: Float, factor: float) -> None:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from mooe.decoder.rasterizer import rasterize_flow
+from mooe.decoder.rasterizer import depth_order, rasterize_flow
 from mooe.face.alignment import HeadAlignment
 from mooe.face.regions import FACE_OVAL, LEFT_EYE, LIP_PAIRS, LIPS_BETWEEN, LIPS_INNER, LIPS_OUTER, RIGHT_EYE
 from mooe.face.topology import face_triangles
@@ -177,8 +177,12 @@ class MovedMesh:
         mesh = topology()
         return rasterize_flow(
             mesh.triangles, mesh.kinds, self.target * scale - 0.5, self.source * scale - 0.5, self.depth, shape,
-            origin, fineness,
+            origin, fineness, self._order,
         )  # fmt: skip
+
+    @cached_property
+    def _order(self) -> NDArray[np.int64]:
+        return depth_order(topology().triangles, self.depth)
 
 
 @dataclass(frozen=True)

@@ -152,6 +152,11 @@ def wound_alike(triangles: NDArray[np.integer], points: Float) -> NDArray[np.int
     return np.where(turned[:, None], triangles[:, [0, 2, 1]], triangles).astype(np.int32)
 
 
+def depth_order(triangles: NDArray[np.int32], depth: Float) -> NDArray[np.int64]:
+    """Numbers of triangles ``[T, 3]`` from the farthest to the nearest, by the depths ``[V]`` of their corners."""
+    return np.argsort(depth[triangles].mean(1), kind="stable")
+
+
 def rasterize_flow(
     triangles: NDArray[np.int32],
     kinds: NDArray[np.uint8],
@@ -161,6 +166,7 @@ def rasterize_flow(
     shape: tuple[int, int],
     origin: tuple[float, float] = (0.0, 0.0),
     fineness: int = 1,
+    order: NDArray[np.int64] | None = None,
 ) -> tuple[Float, NDArray[np.uint8]]:
     """Backward flow of a mesh moved from ``source`` to ``target``, with a depth buffer.
 
@@ -172,6 +178,7 @@ def rasterize_flow(
         shape: height and width of the maps, in samples.
         origin: the pixel that the maps' first pixel stands for.
         fineness: samples per pixel and axis.
+        order: from :func:`depth_order`, if it is known already.
 
     Returns:
         Source coordinates of each sample, float32 ``[h, w, 2]``, and the region map uint8 ``[h, w]``. Samples that
@@ -184,7 +191,8 @@ def rasterize_flow(
         own = (np.arange(length, dtype=np.float32) + np.float32(0.5)) / fineness - np.float32(0.5) + np.float32(start)
         flow[..., axis] = own if axis == 0 else own[:, None]
     region = np.zeros((height, width), np.uint8)
-    order = np.argsort(depth[triangles].mean(1), kind="stable")
+    if order is None:
+        order = depth_order(triangles, depth)
     nearest = np.full(shape, -1e30, np.float32)
     _flow_kernel(order, triangles, kinds, at, source, depth, flow, region, nearest)
     return flow, region
