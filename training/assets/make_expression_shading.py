@@ -152,6 +152,19 @@ def _corner_lines(canvas: Canvas) -> Float:
     return canvas.mirrored(canvas.wrinkle(down, 0.8, 1.5)) + canvas.wrinkle(chin, 0.35, 2.0)
 
 
+def _grief_lines(canvas: Canvas) -> Float:
+    points, unit = canvas.points, canvas.unit
+    upright = points[9] + unit * np.array([[-0.055, 0.06], [-0.058, -0.02], [-0.066, -0.09], [-0.082, -0.16]])
+    brows = canvas.points[[105, 66, 107, 9, 336, 296, 334]]
+    hair = canvas.points[[67, 109, 10, 10, 10, 338, 297]]
+    total = canvas.mirrored(canvas.wrinkle(upright, 1.1, 1.5))
+    for share, depth in ((0.42, 0.7), (0.58, 0.5)):
+        line = (brows + (hair - brows) * share)[1:-1]
+        line[:, 1] -= unit * 0.03 * np.sin(np.pi * np.linspace(0, 1, len(line)))
+        total = total + canvas.wrinkle(line, depth, 1.4)
+    return total - 0.10 * canvas.near((55, 285), 0.05)
+
+
 def smile_folds(canvas: Canvas) -> Float:
     """Where smiles fold, ``[SIZE, SIZE]`` in 0..1, lips left out."""
     line = (203, 206, 216, 205, 92, 61, 57, 202, 210, 212, 214, 423, 426, 436, 425, 322, 291, 287, 422, 430, 432, 434)
@@ -177,6 +190,7 @@ def shading_tables(smile: Float) -> dict[str, NDArray[np.float16]]:
         "brow_lower": _frown_lines(canvas),
         "sneer": _sneer_lines(canvas, smile),
         "frown": _corner_lines(canvas),
+        "grief": _grief_lines(canvas),
     }
     own = {
         "smile": 0.8 * folds + 0.5 * outer_eye,
@@ -184,6 +198,7 @@ def shading_tables(smile: Float) -> dict[str, NDArray[np.float16]]:
         "brow_lower": 0.9 * brows,
         "sneer": 0.7 * nose,
         "frown": 0.7 * corners,
+        "grief": 0.9 * brows + 0.5 * forehead,
     }
     return {
         "ratio": np.stack([ratio[name] for name in MOVEMENTS]).astype(np.float16),
