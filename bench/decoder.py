@@ -47,7 +47,7 @@ Draw = Callable[[SourcePortrait, Sequence[Motion], bool], list[Image]]
 SIZE = 256
 COLUMNS = (
     "psnr", "ssim", "l1", "vgg16_hed_distance", "mouth_psnr", "mouth_ssim", "mouth_vgg16_hed_distance", "akd", "aed",
-    "csim", "sharpness_ratio",
+    "csim", "csim_reference", "sharpness_ratio",
 )  # fmt: skip
 
 

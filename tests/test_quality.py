@@ -38,13 +38,13 @@ def test_a_video_equals_itself(judge: QualityJudge, photo: np.ndarray) -> None:
     assert found["frames"] == 2
     for name in ("l1", "vgg16_hed_distance", "akd", "aed", "mouth_l1", "mouth_vgg16_hed_distance"):
         assert found[name] == pytest.approx(0, abs=1e-5)
-    for name in ("ssim", "mouth_ssim", "sharpness_ratio", "csim"):
+    for name in ("ssim", "mouth_ssim", "sharpness_ratio", "csim", "csim_reference"):
         assert found[name] == pytest.approx(1, abs=1e-4)
 
 
 def test_more_blur_is_worse_in_every_figure(judge: QualityJudge, photo: np.ndarray) -> None:
     little, much = (judge.compare([blurred(photo, s)], [photo]).summary() for s in (0.7, 2.5))
-    for name in ("psnr", "ssim", "mouth_psnr", "mouth_ssim", "sharpness_ratio"):
+    for name in ("psnr", "ssim", "mouth_psnr", "mouth_ssim", "sharpness_ratio", "csim_reference"):
         assert little[name] > much[name]
     for name in ("l1", "vgg16_hed_distance", "aed", "mouth_vgg16_hed_distance"):
         assert little[name] < much[name]

@@ -42,8 +42,9 @@ class QualityReport:
         ``psnr`` (dB), ``ssim``, ``l1`` (0 to 1) and ``vgg16_hed_distance`` over the whole frame; the same with
         ``mouth_`` before them in a square about the reference's mouth; ``akd``: average keypoint distance of the face
         landmarks in thousandths of the eye distance; ``aed``: average distance of identity embeddings; ``csim``:
-        cosine of identity with the portrait; ``sharpness_ratio``: power of the Laplacian in the face against the
-        reference's; ``flicker_ratio``: mean change from frame to frame against the reference's.
+        cosine of identity with the portrait; ``csim_reference``: the same with the reference's own frame;
+        ``sharpness_ratio``: power of the Laplacian in the face against the reference's; ``flicker_ratio``: mean change
+        from frame to frame against the reference's.
         """
         means = {name: float(np.mean(values)) for name, values in self.values.items()}
         if "change" in means:
@@ -125,6 +126,7 @@ class QualityJudge:
             report.add("akd", float(distance.mean() / unit * 1000))
             embeddings = [self._identity.embed(x, f.landmarks) for x, f in ((frame, face), (wanted, target))]
             report.add("aed", float(np.linalg.norm(embeddings[0] - embeddings[1])))
+            report.add("csim_reference", float(embeddings[0] @ embeddings[1]))
 
     def _compare_pictures(self, report: QualityReport, prefix: str, frame: Image, wanted: Image) -> None:
         error = frame.astype(np.float64) - wanted
