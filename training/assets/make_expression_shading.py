@@ -33,10 +33,6 @@ _LIMIT = 0.5
 _RIDGE = 1.0
 _DARK, _BRIGHT = -0.30, 0.12  # log luminance in a wrinkle's valley and on its ridges
 _VALLEY, _RIDGES = 0.010, 0.024  # their widths, eye distances
-# How deep the fold beside the nose is that a raised upper lip draws (action unit 10), against a smile's: its depth on
-# seven films of people, regressed on what their mouths do, has .73 a raised lip and .71 a smile (films that move more
-# count more; each alike, .37 and .49)
-_LIP_FOLD = 1.0
 
 
 def canonical_texture(image: NDArray[np.uint8], face: Face) -> tuple[Float, Float]:
@@ -195,7 +191,6 @@ def shading_tables(smile: Float) -> dict[str, NDArray[np.float16]]:
         "sneer": _sneer_lines(canvas, smile),
         "frown": _corner_lines(canvas),
         "grief": _grief_lines(canvas),
-        "upper_lip": _LIP_FOLD * smile * canvas.near((49, 279, 129, 358, 203, 423, 206, 426, 216, 436), 0.14),
     }
     own = {
         "smile": 0.8 * folds + 0.5 * outer_eye,
@@ -204,7 +199,6 @@ def shading_tables(smile: Float) -> dict[str, NDArray[np.float16]]:
         "sneer": 0.7 * nose,
         "frown": 0.7 * corners,
         "grief": 0.9 * brows + 0.5 * forehead,
-        "upper_lip": 0.8 * _LIP_FOLD * folds,
     }
     return {
         "ratio": np.stack([ratio[name] for name in MOVEMENTS]).astype(np.float16),
