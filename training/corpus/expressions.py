@@ -55,18 +55,20 @@ class Expression:
 # sad brows slant more. With a third network, one that tells anger from disgust in colour pictures, all but joy were set
 # once more: anger shouts (its jaw opens nearly as actors' do, its corners are no longer drawn down), frightened outer
 # brows stay down, sad inner ones rise, and whatever cost likeness and said nothing was let go. Fear's brows, which had
-# hardly moved any more, then were drawn together and up again as actors' are, for a little likeness. Weights beyond 1
+# hardly moved any more, then were drawn together and up again as actors' are, for a little likeness. Last, fear, which
+# costs most likeness, was given .88 of its size, sad brows were drawn together and joy's smile was made wider, as
+# people's is in films. Weights beyond 1
 # and below 0 are wanted: the table's brows and lids move little at weight 1, anger pulls brows below their place, and
 # lips part over teeth whose jaw stays up.
 EXPRESSIONS: dict[str, Expression] = {
     "happy": Expression(
-        {"mouthSmile": 0.65, "mouthUpperUp": 0.2, "mouthDimple": 0.18, "cheekSquint": 0.25, "eyeSquint": 0.28,
-         "browInnerUp": -0.1, "browOuterUp": 0.1},
+        {"mouthSmile": 0.7, "mouthStretch": 0.14, "mouthUpperUp": 0.2, "mouthDimple": 0.18, "cheekSquint": 0.25,
+         "eyeSquint": 0.28, "browInnerUp": -0.1, "browOuterUp": 0.1},
         ({"mouthLowerDown": 0.3}, {"browOuterUp": 0.3, "browInnerUp": 0.3}, {"mouthStretch": 0.25}),
         1.05, 0.02, 1.2, 0.6,
     ),
     "sad": Expression(
-        {"browDown": 0.2, "browInnerUp": 0.89, "browOuterUp": -0.37, "eyeWide": -0.11, "eyeSquint": 0.24,
+        {"browDown": 0.6, "browInnerUp": 1.04, "browOuterUp": -0.17, "eyeWide": -0.11, "eyeSquint": 0.24,
          "cheekSquint": 0.15, "noseSneer": -0.04, "mouthFrown": 0.51, "mouthStretch": 0.09, "mouthDimple": 0.1,
          "mouthPress": 0.15, "mouthUpperUp": -0.16, "mouthLowerDown": -0.17, "mouthShrugLower": 0.47,
          "mouthShrugUpper": -0.06, "mouthRollLower": 0.09, "mouthRollUpper": -0.1, "mouthFunnel": -0.18,
@@ -93,11 +95,11 @@ EXPRESSIONS: dict[str, Expression] = {
         0.8, 0.04, 0.8, 0.3,
     ),
     "fearful": Expression(
-        {"browDown": 0.59, "browInnerUp": 1.32, "browOuterUp": -0.07, "eyeWide": 1.9, "eyeSquint": -0.1,
-         "eyeBlink": -0.22, "cheekSquint": -0.12, "noseSneer": -0.1, "mouthSmile": 0.17, "mouthFrown": -0.04,
-         "mouthStretch": 0.21, "mouthDimple": 0.09, "mouthPress": 0.11, "mouthLowerDown": 0.67,
-         "mouthShrugUpper": -0.14, "mouthRollLower": 0.32, "mouthRollUpper": -0.14, "mouthFunnel": -0.25,
-         "mouthPucker": 0.06, "mouthClose": -0.4, "jawOpen": -0.08, "jawForward": 0.09},
+        {"browDown": 0.52, "browInnerUp": 1.16, "browOuterUp": -0.06, "eyeWide": 1.67, "eyeSquint": -0.09,
+         "eyeBlink": -0.19, "cheekSquint": -0.11, "noseSneer": -0.09, "mouthSmile": 0.15, "mouthFrown": -0.04,
+         "mouthStretch": 0.18, "mouthDimple": 0.08, "mouthPress": 0.1, "mouthLowerDown": 0.59,
+         "mouthShrugUpper": -0.12, "mouthRollLower": 0.28, "mouthRollUpper": -0.12, "mouthFunnel": -0.22,
+         "mouthPucker": 0.05, "mouthClose": -0.35, "jawOpen": -0.07, "jawForward": 0.08},
         ({"mouthLowerDown": 0.3}, {"browDown": 0.3}, {"mouthUpperUp": 0.2}),
         0.85, 0.03, 0.9, 0.9,
     ),
