@@ -39,26 +39,13 @@ class Expression:
     parted: float
 
 
-# Prototypes of FACS, first moved by ``training/assets/calibrate_expressions.py`` until a face tracker's readings on
-# drawn portraits change as they do on actors, then by eye on contact sheets, then each weight set for what it says to
-# two expression networks against what it costs a recognition network, none of which judges the results that are
-# reported; the last two times on frames in which the experts speak, moved by the change of the table, and the last
-# time for likeness at the price of plainness. Anger was moved by the tracker's readings and by eye (its outer brows
-# were raised, and it shouted without a frown), and all but joy by a little more once the experts passed on what they
-# were given: lids less, teeth, lips and the mouth's corners more, for as much likeness, and as actors change beside
-# neutral. At last all but joy were set for three things at once, on the same frames: that a tracker's readings change
-# as actors' do (jaws open less, teeth show more, brows rise further), what the two networks say, and likeness. What
-# speech adds is part of the face: anger bares its teeth, surprise rounds its lips. A wrinkled nose costs most
-# likeness and is disgust's: anger has none, its mouth is squared by the funnel (action unit 22) instead. Angry and sad
-# mouths were then widened (they looked pursed, and the tracker said so): likeness gains, and what the networks say of
-# sadness. Fear's upper lip was let up and anger's down, to where actors have them, which is more like the person, and
-# sad brows slant more. With a third network, one that tells anger from disgust in colour pictures, all but joy were set
-# once more: anger shouts (its jaw opens nearly as actors' do, its corners are no longer drawn down), frightened outer
-# brows stay down, sad inner ones rise, and whatever cost likeness and said nothing was let go. Fear's brows, which had
-# hardly moved any more, then were drawn together and up again as actors' are, for a little likeness. Last, fear, which
-# costs most likeness, was given .88 of its size, sad brows were drawn together and joy's smile was made wider, as
-# people's is in films. Weights beyond 1
-# and below 0 are wanted: the table's brows and lids move little at weight 1, anger pulls brows below their place, and
+# Prototypes of FACS, then moved shape by shape on frames in which the experts speak, for three things at once: that a
+# face tracker's readings change as actors' do, what expression networks say, and what it costs recognition networks,
+# none of which judges the results that are reported; and by eye on contact sheets. How, and in which order, stands in
+# docs/measurements.md. What speech adds is part of the face: anger shouts and bares teeth, surprise rounds its lips.
+# A wrinkled nose costs most likeness and is disgust's: anger has none, its mouth is squared by the funnel (action unit
+# 22) instead. Fear costs more likeness than any other and is given .88 of what the networks would have. Weights beyond
+# 1 and below 0 are wanted: the table's brows and lids move little at weight 1, anger pulls brows below their place, and
 # lips part over teeth whose jaw stays up.
 EXPRESSIONS: dict[str, Expression] = {
     "happy": Expression(
